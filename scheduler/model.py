@@ -1,0 +1,271 @@
+"""
+The values that travel, in the order they are born.
+
+    Entry  → Fire → Message → Outcome → Run
+
+An `Entry` is what a user declared, as data; the beat turns it into `Fire`s; a fire (or a call) that stands on Redis is a
+`Message`; a worker turns it into an `Outcome`; what people read afterwards is a `Run`. All are frozen. Moments are
+whole milliseconds since the Unix epoch on Redis' clock (`…_ms`); 0 stands for "none" where a field is not optional.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+from typing import Any
+
+import msgspec
+
+
+class Overlap(IntEnum):
+    """What happens to a fire whose entry still has a run that has not ended. The numbers are on the wire."""
+
+    ALLOW = 0
+    SKIP = 1
+    QUEUE = 2
+    REPLACE = 3
+
+
+class Catchup(IntEnum):
+    """What happens to fires that were missed. The numbers are on the wire."""
+
+    NONE = 0
+    LATEST = 1
+    ALL = 2
+
+
+class Ack(StrEnum):
+    """When a message counts as done: finished in batches, finished one by one, or before it starts (at most once)."""
+
+    LATE = "late"
+    EACH = "each"
+    EARLY = "early"
+
+
+class State(StrEnum):
+    """What `AsyncResult.state` says; tasks may add their own."""
+
+    PENDING = "PENDING"
+    STARTED = "STARTED"
+    SUCCESS = "SUCCESS"
+    FAILURE = "FAILURE"
+    RETRY = "RETRY"
+    REVOKED = "REVOKED"
+    EXPIRED = "EXPIRED"
+    IGNORED = "IGNORED"
+
+
+READY_STATES = frozenset({State.SUCCESS, State.FAILURE, State.REVOKED, State.EXPIRED})
+"""The states after which nothing more happens to a run."""
+
+
+class OutcomeReason(StrEnum):
+    """The one outcome of a due time (P2)."""
+
+    PROMOTED = "promoted"
+    OVERLAP = "overlap"
+    PAUSED = "paused"
+    MISSED = "missed"
+    EXPIRED = "expired"
+    MAX_RUNS = "max_runs"
+    WITHDRAWN = "withdrawn"
+    ERROR = "error"
+
+
+class Origin(StrEnum):
+    """Who declared an entry: a schedule file, or somebody at run time."""
+
+    FILE = "file"
+    HAND = "hand"
+
+
+class Entry(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=False, kw_only=True):
+    """
+    What a user declared, complete and as data: the leader plans from it without any task code.
+
+    Everything that depends on the task (its queue by the routes, `ignore_result`, …) was resolved when the entry was loaded.
+    Two definitions are the same if their encoded bytes are (`scheduler.wire.encode_entry`).
+    """
+
+    name: str
+    task: str
+    schedule: dict[str, Any]
+    """`Schedule.as_data()`; `scheduler.timing.schedule_from_data` inverts it. Its zone is already resolved."""
+    queue: str
+    args: msgspec.Raw = msgspec.Raw(b"[]")
+    kwargs: msgspec.Raw = msgspec.Raw(b"{}")
+    priority: int = 0
+    """0–9; a higher one is taken first."""
+    countdown_ms: int = 0
+    jitter_ms: int = 0
+    expires_after_ms: int | None = None
+    """After the due time."""
+    expires_at_ms: int | None = None
+    """The other form of `expires`: a moment."""
+    overlap: Overlap = Overlap.SKIP
+    catchup: Catchup = Catchup.LATEST
+    catchup_window_ms: int = 86_400_000
+    start_ms: int | None = None
+    until_ms: int | None = None
+    max_runs: int | None = None
+    enabled: bool = True
+    ack: Ack = Ack.LATE
+    ignore_result: bool = False
+    result_expires_ms: int = 86_400_000
+    tags: tuple[str, ...] = ()
+    description: str = ""
+    headers: dict[str, Any] = {}
+    source: str = ""
+    """`schedules/reports.py:12`, relative to the folder that holds `schedules`; empty for entries made by hand."""
+    origin: Origin = Origin.FILE
+
+
+class Pause(msgspec.Struct, frozen=True, omit_defaults=True):
+    """That an entry is paused: since when, until when, by whom and why."""
+
+    since_ms: int
+    until_ms: int | None = None
+    reason: str = ""
+    by: str = ""
+
+
+class EntryRecord(msgspec.Struct, frozen=True):
+    """
+    An entry as it stands on Redis.
+
+    Attributes:
+        entry: The definition, or None once it was removed (only its mark is left).
+        state: Revision and mark as Redis holds them, ``"<revision> <mark_ms>"``: what `arm` compares.
+        pause: Set while it is paused.
+    """
+
+    name: str
+    entry: Entry | None
+    state: str
+    pause: Pause | None = None
+
+    @property
+    def revision(self) -> int:
+        """The registry's revision at this entry's last change."""
+        return int(self.state.split(" ")[0])
+
+    @property
+    def mark_ms(self) -> int:
+        """The last due time armed."""
+        return int(self.state.split(" ")[1])
+
+
+class Fire(msgspec.Struct, frozen=True, array_like=True):
+    """
+    One entry at one due time, ready to be armed. Array-like: this is what `arm.lua` reads.
+
+    Attributes:
+        state: The entry's ``"<revision> <mark_ms>"`` as the planner knew it.
+        due_ms: The due time; becomes the mark.
+        at_ms: When it is to be promoted: due + jitter + countdown.
+        id: uuid5 over namespace, entry and due time, see `scheduler.wire.fire_id`.
+        body: The encoded message.
+    """
+
+    entry: str
+    state: str
+    due_ms: int
+    at_ms: int
+    id: str
+    body: bytes
+    queue: str
+
+
+class Skip(msgspec.Struct, frozen=True, array_like=True):
+    """
+    A stretch of due times that will not be fired, with its reason (one record, however long).
+
+    Attributes:
+        mark_ms: What the entry's mark becomes; at least `to_ms`.
+        count: How many due times it covers; at least that many where counting was cut short.
+    """
+
+    entry: str
+    state: str
+    reason: str
+    from_ms: int
+    to_ms: int
+    count: int
+    mark_ms: int
+
+
+class Message(msgspec.Struct, frozen=True):
+    """
+    A message as a worker took it.
+
+    Attributes:
+        body: Header and payload, see `scheduler.wire`.
+        attempt: From 1; grows with each retry.
+        losses: How many sessions or children died with it.
+    """
+
+    id: str
+    body: bytes
+    attempt: int = 1
+    losses: int = 0
+
+
+class Outcome(msgspec.Struct, frozen=True, array_like=True):
+    """
+    How a run ended. Array-like: this is what `finish.lua` reads.
+
+    Attributes:
+        result: The encoded `ResultRecord`, or empty to keep none.
+        ttl_ms: How long the result is kept.
+        run: The encoded `Run`.
+        entry: The entry's name, or empty for calls.
+        state: The final state, for `sched list`.
+        dead: Also kept as a dead letter, with its body.
+    """
+
+    id: str
+    result: bytes
+    ttl_ms: int
+    run: bytes
+    entry: str = ""
+    state: str = ""
+    dead: bool = False
+
+
+class ResultRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """
+    What is kept of a run for `AsyncResult`.
+
+    Attributes:
+        result: The encoded return value; for a failure ``{"type", "module", "message", "args"}``.
+    """
+
+    state: str
+    result: msgspec.Raw = msgspec.Raw(b"null")
+    traceback: str | None = None
+    done_ms: int = 0
+    meta: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class Run(msgspec.Struct, frozen=True, omit_defaults=True):
+    """
+    One message's whole story, as people read it; also, with `count`, a stretch of due times that were skipped.
+
+    Lua writes these too (`history.lua`): keep the names in step.
+    """
+
+    id: str = ""
+    entry: str = ""
+    task: str = ""
+    queue: str = ""
+    state: str = ""
+    outcome: str = ""
+    due_ms: int = 0
+    to_ms: int = 0
+    """Of a skipped stretch: its last due time."""
+    count: int = 1
+    enqueued_ms: int = 0
+    started_ms: int = 0
+    finished_ms: int = 0
+    worker: str = ""
+    attempt: int = 0
+    error: str = ""

@@ -1,0 +1,148 @@
+"""
+Every key on one page: its type, who writes it, who reads it, how long it lives.
+
+All keys of a namespace share one hash tag, so that every script touches one slot of a Redis Cluster and is atomic there.
+
+For ever (the short list; each is bounded by the number of entries, queues or live processes)
+
+    {ns}:term              hash    number holder name counter won_ms           elect, tick, resign
+    {ns}:leaders           list    history of leaders, JSON, newest last       elect, resign; 100 at most
+    {ns}:registry          hash    entry → definition                          change
+    {ns}:meta              hash    revision load load_by load_ms mistakes      change, publish
+    {ns}:changes           zset    entry scored by the revision of its change  change
+    {ns}:marks             hash    entry → "revision mark_ms", outlives it     arm, change
+    {ns}:promoted          hash    entry → "last promoted due_ms, count"       promote
+    {ns}:paused            hash    entry → Pause                               change
+    {ns}:last              hash    entry → "state finished_ms"                 end (finish, cancel, reclaim, …)
+    {ns}:queues            set     queues that ever held a message             enqueue, arm, change
+
+As long as a message lives (P5: each is in exactly one place)
+
+    {ns}:messages          hash    id → header and payload                     enqueue, arm; gone when it ends
+    {ns}:tries             hash    id → "attempt losses", only where not 1 0   retry, reclaim
+    {ns}:slots             hash    entry → id of the run that holds its slot   promote, trigger; freed by end
+    {ns}:waiting           hash    entry → id of the newest fire that waits    promote; freed by end
+    {ns}:q:Q:delayed       zset    id scored by its moment in ms               enqueue, arm, retry
+    {ns}:q:Q:ready[:P]     list    ids, oldest first; P is a priority above 0  enqueue, promote, release, reclaim
+    {ns}:q:Q:levels        set     the priorities above 0 in use               with ready:P
+    {ns}:q:Q:wake          list    at most one token                           whoever makes work ready
+
+As long as a process lives (removed when it ends, or by whoever reclaims it)
+
+    {ns}:sessions          hash    session → its counter                       open, renew, reclaim
+    {ns}:s:S:info          hash    what `sched workers` shows                  open
+    {ns}:s:S:held          hash    id → "queue taken_ms"                       take, finish, release, retry, reclaim
+    {ns}:s:S:cancel        hash    id → "1" to terminate, "0" to forget        cancel; read by renew
+    {ns}:dead_sessions     set     reclaimed, and not yet emptied              reclaim
+    {ns}:beats             hash    beat → BeatInfo; trimmed after a minute     presence
+    {ns}:baton             list    at most one token: the term is free         resign
+    {ns}:nudge             list    at most one token: the registry has changed change
+
+With a bound or a lifetime
+
+    {ns}:runs              list    Run, newest last; 10,000 at most            end, drop
+    {ns}:e:E:runs          list    the entry's own; 20 at most                 end, drop; removed with the entry
+    {ns}:e:E:counts        hash    outcome → how often; never capped           promote, arm; removed with the entry
+    {ns}:dead              zset    id scored by when it died; 10,000 at most   finish, reclaim
+    {ns}:dead_messages     hash    id → body, as long as it is in `dead`
+    {ns}:waited            zset    id scored by when its waiter gives up       AsyncResult.get; trimmed by end
+    {ns}:r:ID              string  ResultRecord                                end; its own TTL (`result_expires`)
+    {ns}:c:ID              string  a call that was carried out                 enqueue; 60 s
+
+`{ns}:done:ID` is a channel, not a key: `end` publishes there when somebody waits.
+"""
+
+from __future__ import annotations
+
+import re
+
+from scheduler.errors import ConfigError
+
+NAMESPACE_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
+QUEUE_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,127}")
+
+
+class Keys:
+    """The keys of one namespace, as bytes-ready text."""
+
+    def __init__(self, namespace: str) -> None:
+        if not NAMESPACE_PATTERN.fullmatch(namespace):
+            raise ConfigError(f"namespace {namespace!r}: use 1–64 letters, digits, '_', '.', ':' or '-'")
+        self.namespace = namespace
+        self.prefix = prefix = "{" + namespace + "}:"
+        self.term = prefix + "term"
+        self.leaders = prefix + "leaders"
+        self.registry = prefix + "registry"
+        self.meta = prefix + "meta"
+        self.changes = prefix + "changes"
+        self.marks = prefix + "marks"
+        self.promoted = prefix + "promoted"
+        self.paused = prefix + "paused"
+        self.last = prefix + "last"
+        self.queues = prefix + "queues"
+        self.messages = prefix + "messages"
+        self.tries = prefix + "tries"
+        self.slots = prefix + "slots"
+        self.waiting = prefix + "waiting"
+        self.sessions = prefix + "sessions"
+        self.dead_sessions = prefix + "dead_sessions"
+        self.beats = prefix + "beats"
+        self.baton = prefix + "baton"
+        self.nudge = prefix + "nudge"
+        self.runs = prefix + "runs"
+        self.dead = prefix + "dead"
+        self.dead_messages = prefix + "dead_messages"
+        self.waited = prefix + "waited"
+        self.core = (
+            self.messages, self.tries, self.sessions, self.slots, self.waiting, self.promoted,
+            self.last, self.runs, self.waited, self.dead, self.dead_messages, self.queues,
+        )  # fmt: skip
+        """The keys that every script of the data plane gets first, in this order; `core.lua` names them."""
+
+    def delayed(self, queue: str) -> str:
+        """The delayed set of *queue*."""
+        return f"{self.prefix}q:{queue}:delayed"
+
+    def ready(self, queue: str, priority: int = 0) -> str:
+        """The ready list of *queue* at *priority*."""
+        return f"{self.prefix}q:{queue}:ready:{priority}" if priority else f"{self.prefix}q:{queue}:ready"
+
+    def levels(self, queue: str) -> str:
+        """The priorities above 0 that *queue* has seen."""
+        return f"{self.prefix}q:{queue}:levels"
+
+    def wake(self, queue: str) -> str:
+        """The wake token of *queue*."""
+        return f"{self.prefix}q:{queue}:wake"
+
+    def session_info(self, session: str) -> str:
+        """What is known of *session*."""
+        return f"{self.prefix}s:{session}:info"
+
+    def held(self, session: str) -> str:
+        """The messages under the lease of *session*."""
+        return f"{self.prefix}s:{session}:held"
+
+    def cancels(self, session: str) -> str:
+        """The cancel requests for what *session* holds."""
+        return f"{self.prefix}s:{session}:cancel"
+
+    def entry_runs(self, entry: str) -> str:
+        """The last runs of *entry*."""
+        return f"{self.prefix}e:{entry}:runs"
+
+    def entry_counts(self, entry: str) -> str:
+        """The outcome counters of *entry*."""
+        return f"{self.prefix}e:{entry}:counts"
+
+    def result(self, id_: str) -> str:
+        """The result of run *id_*."""
+        return f"{self.prefix}r:{id_}"
+
+    def call(self, call_id: str) -> str:
+        """That call *call_id* was carried out."""
+        return f"{self.prefix}c:{call_id}"
+
+    def done_channel(self, id_: str) -> str:
+        """Where the end of run *id_* is published."""
+        return f"{self.prefix}done:{id_}"

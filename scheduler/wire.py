@@ -1,0 +1,202 @@
+"""
+The message on the wire: a small fixed header that the scripts read, and a payload that only Python reads.
+
+    header  60 bytes, little-endian, see HEADER; then entry, task and queue as UTF-8
+    payload JSON (`Payload`), or what `serializer` says
+
+The scripts read the header with `struct.unpack`; `store/lua/header.lua` is the other half of this file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+from typing import Any
+
+import msgspec
+
+from scheduler.errors import NotEncodableError, UndecodableMessageError
+from scheduler.model import Catchup, Entry, Overlap
+
+VERSION = 1
+
+FLAG_FIRE = 1
+"""Armed by the beat for a due time: promotion settles that due time's outcome."""
+FLAG_EARLY = 2
+"""`ack="early"`: at most once; taken alone, and ended as lost when its worker dies."""
+FLAG_IGNORE_RESULT = 4
+
+HEADER = struct.Struct("<BBBBBBddddIIIIHHH")
+"""
+version, priority, flags, overlap, catchup, serializer · due_ms, next_due_ms, expires_ms, enqueued_ms ·
+result_ttl_s, late_limit_ms, catchup_window_s, max_runs · lengths of entry, task and queue in bytes
+"""
+
+SERIALIZERS = {"json": 0, "msgpack": 1, "pickle": 2}
+SERIALIZER_NAMES = {number: name for name, number in SERIALIZERS.items()}
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True):
+    """What scripts know of a message. Moments in ms, 0 for none."""
+
+    entry: str = ""
+    task: str
+    queue: str
+    priority: int = 0
+    flags: int = 0
+    overlap: Overlap = Overlap.ALLOW
+    catchup: Catchup = Catchup.NONE
+    serializer: int = 0
+    due_ms: int = 0
+    next_due_ms: int = 0
+    """The entry's due time after this one: a late fire with a newer one behind it is the older one's to give way."""
+    expires_ms: int = 0
+    enqueued_ms: int = 0
+    result_ttl_s: int = 86_400
+    late_limit_ms: int = 0
+    catchup_window_s: int = 0
+    max_runs: int = 0
+
+
+class Payload(msgspec.Struct, frozen=True, omit_defaults=True, rename={"root_id": "root", "parent_id": "parent"}):
+    """What the task gets. Arguments stay encoded until the child decodes them."""
+
+    args: msgspec.Raw = msgspec.Raw(b"[]")
+    kwargs: msgspec.Raw = msgspec.Raw(b"{}")
+    eta_ms: int | None = None
+    root_id: str = ""
+    parent_id: str = ""
+    headers: dict[str, Any] = {}
+    retry_of: str = ""
+    """`sched retry`: the ended run that this one repeats."""
+
+
+def encode_header(header: Header) -> bytes:
+    """The header with its three names, as the scripts read it."""
+    entry, task, queue = header.entry.encode(), header.task.encode(), header.queue.encode()
+    return (
+        HEADER.pack(
+            VERSION,
+            header.priority,
+            header.flags,
+            header.overlap,
+            header.catchup,
+            header.serializer,
+            header.due_ms,
+            header.next_due_ms,
+            header.expires_ms,
+            header.enqueued_ms,
+            header.result_ttl_s,
+            header.late_limit_ms,
+            header.catchup_window_s,
+            header.max_runs,
+            len(entry),
+            len(task),
+            len(queue),
+        )
+        + entry
+        + task
+        + queue
+    )
+
+
+def encode_body(header: Header, payload: Payload) -> bytes:
+    """The whole message."""
+    return encode_header(header) + _payload_encoder.encode(payload)
+
+
+def decode_header(body: bytes) -> tuple[Header, int]:
+    """
+    The header of *body*, and where its payload starts.
+
+    Raises:
+        UndecodableMessageError: These are not the bytes of a message of ours.
+    """
+    try:
+        (
+            version, priority, flags, overlap, catchup, serializer, due, next_due, expires, enqueued,
+            result_ttl_s, late_limit_ms, catchup_window_s, max_runs, entry_n, task_n, queue_n,
+        ) = HEADER.unpack_from(body)  # fmt: skip
+        if version != VERSION:
+            raise UndecodableMessageError(
+                f"message version {version}, this worker reads version {VERSION}: upgrade the older side"
+            )
+        at = HEADER.size
+        entry, at = body[at : at + entry_n].decode(), at + entry_n
+        task, at = body[at : at + task_n].decode(), at + task_n
+        queue, at = body[at : at + queue_n].decode(), at + queue_n
+        header = Header(
+            entry=entry, task=task, queue=queue, priority=priority, flags=flags, overlap=Overlap(overlap),
+            catchup=Catchup(catchup), serializer=serializer, due_ms=int(due), next_due_ms=int(next_due),
+            expires_ms=int(expires), enqueued_ms=int(enqueued), result_ttl_s=result_ttl_s,
+            late_limit_ms=late_limit_ms, catchup_window_s=catchup_window_s, max_runs=max_runs,
+        )  # fmt: skip
+    except (struct.error, UnicodeDecodeError, ValueError, OverflowError) as error:
+        raise UndecodableMessageError(f"{len(body)} bytes that are not a message of ours: {error}") from None
+    return header, at
+
+
+def decode_payload(body: bytes, at: int) -> Payload:
+    """
+    The payload of *body*, which starts at byte *at*.
+
+    Raises:
+        UndecodableMessageError: It is not JSON of our shape.
+    """
+    try:
+        return _payload_decoder.decode(memoryview(body)[at:])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UndecodableMessageError(f"the payload is not a message of ours: {error}") from None
+
+
+def encode_json(value: Any, *, what: str) -> bytes:
+    """
+    *value* as JSON.
+
+    Raises:
+        NotEncodableError: JSON cannot carry it; the message says what and why.
+    """
+    try:
+        return _json_encoder.encode(value)
+    except (TypeError, ValueError, RecursionError, OverflowError) as error:
+        raise NotEncodableError(
+            f"{what} cannot be sent as JSON: {error}; pass plain data (numbers, text, lists, mappings, dates)"
+        ) from None
+
+
+def encode_entry(entry: Entry) -> bytes:
+    """The definition as canonical bytes: equal bytes are equal entries."""
+    return _entry_encoder.encode(entry)
+
+
+def decode_entry(data: bytes) -> Entry:
+    """The definition from its bytes."""
+    return _entry_decoder.decode(data)
+
+
+def fire_id(namespace: str, entry: str, due_ms: int) -> str:
+    """
+    The id of the message for *entry* at *due_ms*: the same on every beat.
+
+    uuid5 over the length-delimited parts, so that no two entries can meet in one id.
+    """
+    space, name = namespace.encode(), entry.encode()
+    parts = b"%d:%b%d:%b%d" % (len(space), space, len(name), name, due_ms)
+    digest = bytearray(hashlib.sha1(_FIRE_SPACE + parts, usedforsecurity=False).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    return digest.hex()
+
+
+def new_id() -> str:
+    """A fresh random id, 128 bits in hexadecimal; it never starts with a hyphen, so it is safe on a command line."""
+    return os.urandom(16).hex()
+
+
+_FIRE_SPACE = bytes.fromhex("6ba7b8149dad11d180b400c04fd430c8")
+_payload_encoder = msgspec.json.Encoder()
+_payload_decoder = msgspec.json.Decoder(Payload)
+_json_encoder = msgspec.json.Encoder()
+_entry_encoder = msgspec.json.Encoder(order="sorted")
+_entry_decoder = msgspec.json.Decoder(Entry)
