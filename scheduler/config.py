@@ -1,0 +1,452 @@
+"""
+The settings: one frozen `Config`, read once and handed down.
+
+They come from ``sched.toml`` (or ``[tool.sched]`` in ``pyproject.toml``), then from ``SCHED_*`` variables, then from
+flags. People write durations as they like ("15s"); here each is whole milliseconds and says so in its name. Every
+complaint is told at once, in one `ConfigError`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+
+import msgspec
+
+from scheduler.errors import ConfigError, ScheduleError
+
+NAMESPACE_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
+QUEUE_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,127}")
+URL_SCHEMES = ("redis", "rediss", "unix")
+POOLS = ("prefork", "solo")
+SERIALIZERS = ("json",)
+LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
+
+ENVIRONMENT_PREFIX = "SCHED_"
+CONFIG_FILE_VARIABLE = "SCHED_CONFIG"
+APP_VARIABLE = "SCHED_APP"
+_NOT_SETTINGS = frozenset({CONFIG_FILE_VARIABLE, APP_VARIABLE})
+_SECOND_MS = 1000
+_DAY_MS = 86_400_000
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Every setting, checked. Relations between them are checked whenever one is made, by `msgspec.structs.replace` too.
+
+    Raises:
+        ConfigError: Settings contradict each other; all contradictions at once.
+    """
+
+    redis_url: str = ""
+    """Empty: the embedded server in the state directory. It may hold a password: show `redacted_url` instead."""
+    redis_password_file: str | None = None
+    namespace: str = "sched"
+    schedules: Path = Path("schedules")
+    timezone: str = "UTC"
+    default_queue: str = "default"
+    queues: tuple[str, ...] = ()
+    """What a worker without ``-Q`` takes from; empty: the default queue."""
+    routes: Any = msgspec.field(default_factory=dict)
+    """Task name or glob → queue: a mapping, pairs, a callable, or a list of those. See `scheduler.routing`."""
+    imports: tuple[str, ...] = ()
+    horizon_ms: int = 15_000
+    """How far ahead the leader arms."""
+    leader_lease_ms: int = 5_000
+    worker_lease_ms: int = 5_000
+    stall_ms: int = 4_000
+    """A leader without a completed tick for this long stops renewing its term."""
+    takeover_ms: int = 1_000
+    """What a follower needs, after the lease, to lead."""
+    late_limit_ms: int = 0
+    """A fire later than this is missed. 0: the horizon."""
+    grace_ms: int = 30_000
+    """How long a stopping worker lets running tasks go on."""
+    result_expires_ms: int = _DAY_MS
+    message_bytes_max: int = 262_144
+    result_bytes_max: int = 1_048_576
+    store_timeout_ms: int = 5_000
+    unknown_task_grace_ms: int = 300_000
+    max_deliveries: int = 5
+    concurrency: int = 0
+    """Children of a worker. 0: one for each processor that this process may use."""
+    pool: str = "prefork"
+    state_dir: Path = Path(".steadybeat")
+    log_level: str = "info"
+    task_serializer: str = "json"
+
+    def __post_init__(self) -> None:
+        if not self.redis_url:
+            msgspec.structs.force_setattr(self, "redis_url", f"unix://{(self.state_dir / 'valkey.sock').absolute()}")
+        if not self.late_limit_ms:
+            msgspec.structs.force_setattr(self, "late_limit_ms", self.horizon_ms)
+        if not self.concurrency:
+            msgspec.structs.force_setattr(self, "concurrency", len(os.sched_getaffinity(0)))
+        if complaints := _contradictions(self):
+            raise ConfigError(complaints)
+
+    @property
+    def redacted_url(self) -> str:
+        """The URL without its password: for messages, logs and tables."""
+        return redact_url(self.redis_url)
+
+    def redis_password(self) -> str | None:
+        """
+        The password in `redis_password_file`, read now so that a changed secret is found; None without a file.
+
+        Raises:
+            ConfigError: The file cannot be read.
+        """
+        if self.redis_password_file is None:
+            return None
+        try:
+            return Path(self.redis_password_file).read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"redis_password_file {self.redis_password_file!r} cannot be read: {_reason(error)}"
+            ) from None
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())
+        return f"Config({shown})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        shown = {"redis_url": self.redacted_url}
+        return [(name, shown.get(name, getattr(self, name))) for name in self.__struct_fields__]
+
+
+def load_config(
+    *,
+    config_file: str | os.PathLike[str] | None = None,
+    overrides: Mapping[str, object] | None = None,
+    environ: Mapping[str, str] | None = None,
+    cwd: str | os.PathLike[str] | None = None,
+) -> Config:
+    """
+    The settings in force.
+
+    Args:
+        config_file: Read this file rather than those in *cwd*. ``SCHED_CONFIG`` does the same.
+        overrides: What flags said, under the names that files use. A None is a flag that was not given.
+        environ: Instead of the process's own environment.
+        cwd: Where files are looked for, and what relative paths from variables and flags start from.
+
+    Raises:
+        ConfigError: All complaints at once, one line each, each with the place that said it.
+    """
+    environ = os.environ if environ is None else environ
+    folder = Path.cwd() if cwd is None else Path(cwd).absolute()
+    reading = _Reading()
+    named = config_file if config_file is not None else environ.get(CONFIG_FILE_VARIABLE) or None
+    file = (folder / named) if named is not None else _find_file(folder, reading)
+    if file is not None:
+        reading.read_all(_file_settings(file, reading), origin=str(named or file.name), folder=file.parent)
+    for variable, text in environ.items():
+        if variable.startswith(ENVIRONMENT_PREFIX) and variable not in _NOT_SETTINGS and text:
+            reading.read(variable.removeprefix(ENVIRONMENT_PREFIX).lower(), text, origin=variable, folder=folder)
+    reading.read_all({k: v for k, v in (overrides or {}).items() if v is not None}, origin="", folder=folder)
+    reading.add_defaults(environ, folder)
+    return reading.config()
+
+
+def redact_url(url: str) -> str:
+    """*url* with ``***`` in place of a password, wherever one may stand in it."""
+    try:
+        parts = urlsplit(url)
+        netloc = parts.netloc
+        if "@" in netloc:
+            login, _, host = netloc.rpartition("@")
+            user, colon, _ = login.partition(":")
+            netloc = f"{user}{colon}{'***' if colon else ''}@{host}"
+        query = [(k, "***" if "pass" in k.lower() else v) for k, v in parse_qsl(parts.query, keep_blank_values=True)]
+        return urlunsplit((parts.scheme, netloc, parts.path, urlencode(query, safe="/*"), parts.fragment))
+    except ValueError:
+        return "(a URL that cannot be read)"
+
+
+def queue_complaint(name: object) -> str | None:
+    """Why *name* cannot be the name of a queue, or None if it can."""
+    if isinstance(name, str) and QUEUE_PATTERN.fullmatch(name):
+        return None
+    return f"queue {name!r}: use 1–128 letters, digits, '_', '.', ':', '@' or '-', not starting with a sign"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """``; did you mean 'horizon'?``, or nothing when no known name is near."""
+    found = get_close_matches(name, list(known), n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(map(repr, found))}?" if found else ""
+
+
+# ── how each setting is read ────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Place(msgspec.Struct, frozen=True):
+    """Where a value comes from: the name it has there, and what its relative paths start from."""
+
+    name: str
+    folder: Path
+
+
+_Reader = Callable[[Any, _Place], Any]
+
+
+def _text(value: Any, place: _Place) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{place.name} {value!r}: expected text")
+    return value
+
+
+def _path(value: Any, place: _Place) -> Path:
+    if not isinstance(value, str | os.PathLike) or not str(value):
+        raise ValueError(f"{place.name} {value!r}: expected a path")
+    return place.folder / Path(value).expanduser()
+
+
+def _password_file(value: Any, place: _Place) -> str:
+    path = _path(value, place)
+    try:
+        path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{place.name} '{path}' cannot be read: {_reason(error)}") from None
+    return str(path)
+
+
+def _url(value: Any, place: _Place) -> str:
+    text = _text(value, place)
+    shown = f"{place.name} '{redact_url(text)}'"
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError as error:
+        raise ValueError(f"{shown}: {error}") from None
+    if parts.scheme not in URL_SCHEMES:
+        known = ", ".join(f"{scheme}://" for scheme in URL_SCHEMES)
+        raise ValueError(f"{shown}: this version speaks {known}")
+    if parts.scheme == "unix" and not parts.path.strip("/"):
+        raise ValueError(f"{shown}: a socket's path is missing, as in unix:///run/redis/redis.sock")
+    if parts.scheme == "unix" and parts.netloc.rpartition("@")[2]:
+        raise ValueError(f"{shown}: a socket's path is absolute: three slashes, as in unix:///run/redis/redis.sock")
+    database = parts.path.strip("/")
+    if parts.scheme != "unix" and database and not database.isdecimal():
+        raise ValueError(f"{shown}: the database after the host is a number, not {unquote(database)!r}")
+    return text
+
+
+def _matching(pattern: re.Pattern[str], allowed: str) -> _Reader:
+    def read(value: Any, place: _Place) -> str:
+        if not isinstance(value, str) or not pattern.fullmatch(value):
+            raise ValueError(f"{place.name} {value!r}: {allowed}")
+        return value
+
+    return read
+
+
+def _one_of(allowed: tuple[str, ...]) -> _Reader:
+    def read(value: Any, place: _Place) -> str:
+        text = value.lower() if isinstance(value, str) else value
+        if text not in allowed:
+            raise ValueError(f"{place.name} {value!r}: this version knows {', '.join(allowed)}")
+        return str(text)
+
+    return read
+
+
+def _integer(low: int, high: int) -> _Reader:
+    def read(value: Any, place: _Place) -> int:
+        if isinstance(value, str) and re.fullmatch(r"[+-]?[0-9]{1,18}", value.strip()):
+            value = int(value)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ValueError(f"{place.name} {value!r}: expected a whole number")
+        if not low <= value <= high:
+            raise ValueError(f"{place.name} {value}: outside {low}–{high}")
+        return value
+
+    return read
+
+
+def _duration(low_ms: int, high_ms: int) -> _Reader:
+    def read(value: Any, place: _Place) -> int:
+        from scheduler.timing.duration import format_duration, parse_duration_ms  # noqa: PLC0415 - see _zone
+
+        if isinstance(value, str) and re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,6})?", value.strip()):
+            value = float(value)  # a variable cannot say that it is a number
+        span_ms = parse_duration_ms(value, what=place.name)
+        if not low_ms <= span_ms <= high_ms:
+            raise ValueError(f"{place.name} {value!r}: outside {format_duration(low_ms)}–{format_duration(high_ms)}")
+        return span_ms
+
+    return read
+
+
+def _zone(value: Any, place: _Place) -> str:
+    # Imported here: a command that only looks at Redis starts without the calendar.
+    from scheduler.timing.zones import zone_name  # noqa: PLC0415
+
+    try:
+        return zone_name(value)
+    except ScheduleError as error:
+        raise ValueError(f"{place.name}: {error}") from None
+
+
+def _names(value: Any, place: _Place) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
+        raise ValueError(f"{place.name} {value!r}: expected a list of names")
+    return tuple(part.strip() for part in parts if part.strip())
+
+
+def _queues(value: Any, place: _Place) -> tuple[str, ...]:
+    names = _names(value, place)
+    for name in names:
+        if complaint := queue_complaint(name):
+            raise ValueError(f"{place.name}: {complaint}")
+    return tuple(dict.fromkeys(names))
+
+
+def _routes(value: Any, place: _Place) -> Any:
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        try:
+            value = msgspec.json.decode(value)
+        except msgspec.DecodeError as error:
+            raise ValueError(f"{place.name}: not JSON: {error}") from None
+    if isinstance(value, Mapping):
+        for pattern, target in value.items():
+            queue = target.get("queue") if isinstance(target, Mapping) else target
+            if complaint := queue_complaint(queue):
+                raise ValueError(f"{place.name}: {pattern!r}: {complaint}")
+    elif not callable(value) and not isinstance(value, str | list | tuple):
+        raise ValueError(
+            f"{place.name} {value!r}: expected task names or globs with their queues, as in {{'reports.*': 'reports'}}"
+        )
+    return value
+
+
+_QUEUE_WORDS = "use 1–128 letters, digits, '_', '.', ':', '@' or '-', not starting with a sign"
+
+SETTINGS: Mapping[str, tuple[str, _Reader]] = {
+    "redis_url": ("redis_url", _url),
+    "redis_password_file": ("redis_password_file", _password_file),
+    "namespace": ("namespace", _matching(NAMESPACE_PATTERN, "use 1–64 letters, digits, '_', '.', ':' or '-'")),
+    "schedules": ("schedules", _path),
+    "timezone": ("timezone", _zone),
+    "default_queue": ("default_queue", _matching(QUEUE_PATTERN, _QUEUE_WORDS)),
+    "queues": ("queues", _queues),
+    "routes": ("routes", _routes),
+    "imports": ("imports", _names),
+    "horizon": ("horizon_ms", _duration(_SECOND_MS, _DAY_MS)),
+    "leader_lease": ("leader_lease_ms", _duration(200, 600_000)),
+    "worker_lease": ("worker_lease_ms", _duration(200, 600_000)),
+    "stall": ("stall_ms", _duration(100, 600_000)),
+    "takeover": ("takeover_ms", _duration(10, 600_000)),
+    "late_limit": ("late_limit_ms", _duration(100, 365 * _DAY_MS)),
+    "grace": ("grace_ms", _duration(0, _DAY_MS)),
+    "result_expires": ("result_expires_ms", _duration(_SECOND_MS, 3650 * _DAY_MS)),
+    "message_bytes_max": ("message_bytes_max", _integer(1024, 512 * 1024 * 1024)),
+    "result_bytes_max": ("result_bytes_max", _integer(1024, 512 * 1024 * 1024)),
+    "store_timeout": ("store_timeout_ms", _duration(100, 600_000)),
+    "unknown_task_grace": ("unknown_task_grace_ms", _duration(0, 365 * _DAY_MS)),
+    "max_deliveries": ("max_deliveries", _integer(1, 1000)),
+    "concurrency": ("concurrency", _integer(1, 1024)),
+    "pool": ("pool", _one_of(POOLS)),
+    "state_dir": ("state_dir", _path),
+    "log_level": ("log_level", _one_of(LOG_LEVELS)),
+    "task_serializer": ("task_serializer", _one_of(SERIALIZERS)),
+}
+"""The name that people write → the field of `Config`, and how its value is read."""
+
+
+class _Reading:
+    """The values and complaints gathered so far; later places win over earlier ones."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        self.complaints: list[str] = []
+        self.broken: set[str] = set()
+
+    def read_all(self, settings: Mapping[str, object], *, origin: str, folder: Path) -> None:
+        for name, value in settings.items():
+            self.read(name, value, origin=origin, folder=folder)
+
+    def read(self, name: str, value: object, *, origin: str, folder: Path) -> None:
+        prefix = f"{origin}: " if origin else ""
+        if name not in SETTINGS:
+            self.complaints.append(f"{prefix}unknown setting {name!r}{nearest(name, SETTINGS)}")
+            return
+        field, reader = SETTINGS[name]
+        try:
+            self.values[field] = reader(value, _Place(name, folder))
+            self.broken.discard(field)
+        except (ValueError, ScheduleError) as error:
+            self.complaints.append(f"{prefix}{error}")
+            self.broken.add(field)
+
+    def add_defaults(self, environ: Mapping[str, str], folder: Path) -> None:
+        """What depends on where we run: under systemd the state directory and the credentials are given to us."""
+        state = environ.get("STATE_DIRECTORY", "").split(":")[0]
+        self.values.setdefault("state_dir", Path(state) if state else folder / ".steadybeat")
+        self.values.setdefault("schedules", folder / "schedules")
+        credentials = environ.get("CREDENTIALS_DIRECTORY")
+        if credentials and (secret := Path(credentials) / "redis-password").is_file():
+            self.values.setdefault("redis_password_file", str(secret))
+
+    def config(self) -> Config:
+        try:
+            config = Config(**self.values)
+        except ConfigError as error:
+            # A value that could not be read stands at its default here: blame no relation on it.
+            told = [line for line in error.complaints if not any(f in line for f in map(_public_name, self.broken))]
+            raise ConfigError([*self.complaints, *(told if self.complaints else error.complaints)]) from None
+        if self.complaints:
+            raise ConfigError(self.complaints)
+        return config
+
+
+def _public_name(field: str) -> str:
+    return field.removesuffix("_ms")
+
+
+def _contradictions(config: Config) -> list[str]:
+    """The relations between settings that do not hold, one line each."""
+    complaints = []
+    needed_ms = config.stall_ms + config.leader_lease_ms + config.takeover_ms
+    if config.horizon_ms <= needed_ms:
+        complaints.append(
+            f"horizon {config.horizon_ms} ms must be longer than stall {config.stall_ms} + leader_lease "
+            f"{config.leader_lease_ms} + takeover {config.takeover_ms} = {needed_ms} ms, "
+            "or fires would be late when a leader dies"
+        )
+    return complaints
+
+
+def _find_file(folder: Path, reading: _Reading) -> Path | None:
+    """``sched.toml`` in *folder*, or its ``pyproject.toml`` if that has our table; both is a contradiction."""
+    own, shared = folder / "sched.toml", folder / "pyproject.toml"
+    has_table = shared.is_file() and "[tool.sched" in shared.read_text(encoding="utf-8", errors="replace")
+    if own.is_file() and has_table:
+        reading.complaints.append("settings in sched.toml and in [tool.sched] of pyproject.toml: keep one of the two")
+    return own if own.is_file() else shared if has_table else None
+
+
+def _file_settings(file: Path, reading: _Reading) -> Mapping[str, object]:
+    """What *file* says, or nothing and a complaint."""
+    try:
+        data: Any = tomllib.loads(file.read_text(encoding="utf-8"))
+        if file.name == "pyproject.toml":
+            data = data.get("tool", {}).get("sched", {})
+        if isinstance(data, dict):
+            return data
+        reading.complaints.append(f"{file}: [tool.sched] is not a table")
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        reading.complaints.append(f"{file}: cannot be read: {_reason(error)}")
+    return {}
+
+
+def _reason(error: Exception) -> str:
+    """What the system says, without its number and without repeating the path."""
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
