@@ -51,7 +51,7 @@ def test_it_keeps_what_it_was_told_and_never_evicts(embedded: EmbeddedServer) ->
 def test_it_comes_back_after_a_power_cut(embedded: EmbeddedServer) -> None:
     """A killed server starts again on its socket and its file."""
     client(embedded).set("kept", "yes")
-    client(embedded).execute_command("WAITAOF", 1, 0, 5000)
+    client(embedded).execute_command("WAITAOF", 1, 0, 5000)  # type: ignore[no-untyped-call]
     embedded.kill()
     assert embedded.pid is None
     embedded.start()
