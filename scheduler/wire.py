@@ -103,7 +103,12 @@ def encode_header(header: Header) -> bytes:
 
 def encode_body(header: Header, payload: Payload) -> bytes:
     """The whole message."""
-    return encode_header(header) + _payload_encoder.encode(payload)
+    return encode_header(header) + encode_payload(payload)
+
+
+def encode_payload(payload: Payload) -> bytes:
+    """What the task gets, as bytes."""
+    return _payload_encoder.encode(payload)
 
 
 def decode_header(body: bytes) -> tuple[Header, int]:

@@ -1,0 +1,111 @@
+"""The only code that speaks to Redis. `open_store(config)` is the door; each noun has a file."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from scheduler.store.connection import Connection
+from scheduler.store.keys import Keys
+
+if TYPE_CHECKING:
+    from scheduler.config import Config
+    from scheduler.store.history import History
+    from scheduler.store.leadership import Leadership
+    from scheduler.store.presence import Presence
+    from scheduler.store.queues import Queues
+    from scheduler.store.registry import RegistryStore
+    from scheduler.store.results import Results
+    from scheduler.store.sessions import Sessions
+
+
+class Store:
+    """
+    A namespace on Redis.
+
+    Thread-safe, and safe to use after a fork. Nothing is sent before the first call.
+
+    Every method may raise `StoreUnavailableError` (no answer in time; calling again is safe) and `StoreRefusedError` (Redis
+    answers, and will not do it). The parts are loaded when they are first used: a command line that lists entries need not
+    import what runs them.
+    """
+
+    def __init__(self, connection: Connection, keys: Keys, *, losses_max: int = 5, late_limit_ms: int = 15_000) -> None:
+        self.connection = connection
+        self.keys = keys
+        self._losses_max = losses_max
+        self._late_limit_ms = late_limit_ms
+
+    @cached_property
+    def registry(self) -> RegistryStore:
+        """The entries, their marks and pauses."""
+        from scheduler.store.registry import RegistryStore  # noqa: PLC0415
+
+        return RegistryStore(self.connection, self.keys, late_limit_ms=self._late_limit_ms)
+
+    @cached_property
+    def leadership(self) -> Leadership:
+        """The term, and what only its holder may do."""
+        from scheduler.store.leadership import Leadership  # noqa: PLC0415
+
+        return Leadership(self.connection, self.keys)
+
+    @cached_property
+    def presence(self) -> Presence:
+        """Which beats live."""
+        from scheduler.store.presence import Presence  # noqa: PLC0415
+
+        return Presence(self.connection, self.keys)
+
+    @cached_property
+    def queues(self) -> Queues:
+        """Messages that wait."""
+        from scheduler.store.queues import Queues  # noqa: PLC0415
+
+        return Queues(self.connection, self.keys)
+
+    @cached_property
+    def sessions(self) -> Sessions:
+        """Workers' leases, and messages under them."""
+        from scheduler.store.sessions import Sessions  # noqa: PLC0415
+
+        return Sessions(self.connection, self.keys, losses_max=self._losses_max)
+
+    @cached_property
+    def results(self) -> Results:
+        """What tasks returned."""
+        from scheduler.store.results import Results  # noqa: PLC0415
+
+        return Results(self.connection, self.keys)
+
+    @cached_property
+    def history(self) -> History:
+        """What has run, for people."""
+        from scheduler.store.history import History  # noqa: PLC0415
+
+        return History(self.connection, self.keys)
+
+    def close(self) -> None:
+        """Close the connections. The next call opens them again."""
+        self.connection.close()
+
+
+def open_store(config: Config, *, role: str = "cli") -> Store:
+    """
+    The store that *config* names; *role* is shown in Redis' list of clients.
+
+    Raises:
+        ConfigError: The URL or the namespace cannot be used.
+    """
+    connection = Connection(
+        config.redis_url,
+        password=config.redis_password(),
+        timeout_s=config.store_timeout_ms / 1000,
+        name=f"sched-{role}",
+    )
+    return Store(
+        connection,
+        Keys(config.namespace),
+        losses_max=config.max_deliveries,
+        late_limit_ms=config.late_limit_ms,
+    )

@@ -1,0 +1,229 @@
+"""
+URL → connection: the one place that knows how Redis is reached, and what its failures mean.
+
+States of a call: sent → answered · refused (`StoreRefusedError`: password, memory, version; not repeated) · broken (connection
+lost, LOADING, READONLY, TRYAGAIN, MASTERDOWN, no script): repeated with full-jitter backoff until the deadline, then
+`StoreUnavailableError`. A broken call may have been carried out, so every script is written to be repeated.
+
+Sentinel and Cluster enter in `_pool`: everything else asks it for a connection to the current primary.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+from redis import exceptions as failures
+
+from scheduler.config import redact_url
+from scheduler.errors import ConfigError, StoreRefusedError, StoreUnavailableError
+from scheduler.store.scripts import Script, script
+
+Argument = bytes | str | int | float
+Reply = Any
+
+VERSION_MIN = (6, 2)
+BACKOFF_FIRST_S = 0.01
+BACKOFF_MAX_S = 0.5
+
+_REFUSED = (
+    failures.AuthenticationError,
+    failures.AuthorizationError,
+    failures.NoPermissionError,
+    failures.OutOfMemoryError,
+)
+_BROKEN = (
+    failures.ConnectionError,
+    failures.TimeoutError,
+    failures.ReadOnlyError,
+    failures.TryAgainError,
+    failures.ClusterDownError,
+    failures.MasterDownError,
+    OSError,
+)
+
+
+class Connection:
+    """
+    A pool of connections to the primary, with one deadline for each call.
+
+    Thread-safe. After a fork the child opens connections of its own.
+
+    Args:
+        url: ``redis://``, ``rediss://`` or ``unix://``.
+        password: Used instead of one in *url*.
+        timeout_s: How long a call may take altogether, repeats included.
+        name: What ``CLIENT LIST`` shows.
+    """
+
+    def __init__(self, url: str, *, password: str | None = None, timeout_s: float = 5.0, name: str = "sched") -> None:
+        self.timeout_s = timeout_s
+        self.where = redact_url(url)
+        self._pool = _pool(url, password=password, timeout_s=timeout_s, name=name)
+        self._checked = False
+
+    def call(self, *command: Argument, timeout_s: float | None = None) -> Reply:
+        """The reply to one command, as Redis sends it (bytes, integers, lists)."""
+        return self._attempt(lambda connection: _exchange(connection, command), timeout_s)
+
+    def run(self, name: str, keys: Sequence[str], args: Sequence[Argument], *, timeout_s: float | None = None) -> Reply:
+        """The reply of the script ``lua/<name>.lua``."""
+        wanted = script(name)
+        command = ("EVALSHA", wanted.sha, len(keys), *keys, *args)
+        return self._attempt(lambda connection: _evaluate(connection, wanted, command), timeout_s)
+
+    def pipeline(self, commands: Sequence[Sequence[Argument]], *, timeout_s: float | None = None) -> list[Reply]:
+        """The replies to many commands in one round trip; no transaction."""
+        return list(self._attempt(lambda connection: _exchange_all(connection, commands), timeout_s))
+
+    def dedicated(self) -> Any:
+        """A connection outside the pool, for a blocking command or a subscription. Its owner closes it."""
+        self.check()
+        try:
+            connection = self._pool.make_connection()
+            connection.connect()
+        except _REFUSED as error:
+            raise self._refused(error) from None
+        except _BROKEN as error:
+            raise self._unavailable(error) from None
+        return connection
+
+    def check(self) -> None:
+        """
+        Make sure once that this server can be worked with.
+
+        Raises:
+            StoreRefusedError: It is too old, or may evict keys under memory pressure.
+        """
+        if not self._checked:
+            self._attempt(lambda _: None, None)
+
+    def close(self) -> None:
+        """Close what is open. The next call opens it again."""
+        self._pool.disconnect()
+
+    def _attempt(self, exchange: Any, timeout_s: float | None) -> Reply:
+        deadline = time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
+        backoff_s = BACKOFF_FIRST_S
+        while True:
+            connection = None
+            try:
+                connection = self._pool.get_connection()
+                if not self._checked:
+                    self._check_server(connection)
+                return exchange(connection)
+            except _REFUSED as error:
+                raise self._refused(error) from None
+            except failures.ResponseError as error:
+                if str(error).startswith("OOM"):
+                    raise self._refused(error) from None
+                if not str(error).startswith(("LOADING", "MASTERDOWN", "READONLY", "MISCONF", "BUSY ")):
+                    raise
+                broken: Exception = error
+            except _BROKEN as error:
+                broken = error
+            finally:
+                if connection is not None:
+                    self._pool.release(connection)
+            if connection is not None:
+                connection.disconnect()
+            pause_s = random.uniform(0, backoff_s)  # noqa: S311 - full jitter, no secret
+            if time.monotonic() + pause_s >= deadline:
+                raise self._unavailable(broken) from None
+            time.sleep(pause_s)
+            backoff_s = min(2 * backoff_s, BACKOFF_MAX_S)
+
+    def _check_server(self, connection: Any) -> None:
+        info = _parse_info(_exchange(connection, ("INFO",)))
+        version = info.get("valkey_version") or info.get("redis_version", "0")
+        if tuple(int(part) for part in info.get("redis_version", "0").split(".")[:2]) < VERSION_MIN:
+            raise StoreRefusedError(
+                f"Redis at {self.where} is version {version}; Steadybeat needs 6.2 or later, or any Valkey"
+            )
+        policy = info.get("maxmemory_policy", "noeviction")
+        if policy != "noeviction" and info.get("maxmemory", "0") != "0":
+            raise StoreRefusedError(
+                f"Redis at {self.where} has maxmemory-policy {policy}: it would silently drop fires and messages when memory "
+                f"is short; set `maxmemory-policy noeviction`"
+            )
+        self._checked = True
+
+    def _refused(self, error: Exception) -> StoreRefusedError:
+        if isinstance(error, failures.AuthenticationError):
+            return StoreRefusedError(
+                f"Redis at {self.where} refuses this user or password ({error}); set it in redis_url, in the file named by "
+                f"redis_password_file, or as the systemd credential redis-password"
+            )
+        if str(error).startswith("OOM") or isinstance(error, failures.OutOfMemoryError):
+            return StoreRefusedError(
+                f"Redis at {self.where} is out of memory (maxmemory) and refuses to store more; raise maxmemory or purge a queue"
+            )
+        return StoreRefusedError(f"Redis at {self.where} refuses: {error}")
+
+    def _unavailable(self, error: Exception) -> StoreUnavailableError:
+        return StoreUnavailableError(f"no answer from Redis at {self.where}: {error}")
+
+
+def _pool(url: str, *, password: str | None, timeout_s: float, name: str) -> redis.ConnectionPool:
+    scheme = urlsplit(url).scheme
+    if scheme not in ("redis", "rediss", "unix"):
+        raise ConfigError(f"redis_url {redact_url(url)!r}: use redis://, rediss:// or unix://")
+    options: dict[str, Any] = {
+        "protocol": 2,
+        "client_name": name,
+        # One attempt gets half of the whole deadline: a hanging connection leaves time for a second one.
+        "socket_timeout": timeout_s / 2,
+        "socket_connect_timeout": timeout_s / 2,
+        "retry": None,
+        "max_connections": 2**31,
+    }
+    if password is not None:
+        options["password"] = password
+    if scheme != "unix":
+        options["socket_keepalive"] = True
+    try:
+        pool = redis.ConnectionPool.from_url(url, **options)
+    except ValueError as error:
+        raise ConfigError(f"redis_url {redact_url(url)!r}: {error}") from None
+    if password is not None:
+        # A password in the URL wins over the keyword in redis-py; the file's is the newer one.
+        pool.connection_kwargs["password"] = password
+    return pool
+
+
+def _exchange(connection: Any, command: Sequence[Argument]) -> Reply:
+    connection.send_command(*command, check_health=False)
+    return connection.read_response()
+
+
+def _evaluate(connection: Any, wanted: Script, command: Sequence[Argument]) -> Reply:
+    try:
+        return _exchange(connection, command)
+    except failures.NoScriptError:
+        _exchange(connection, ("SCRIPT", "LOAD", wanted.text))
+        return _exchange(connection, command)
+
+
+def _exchange_all(connection: Any, commands: Sequence[Sequence[Argument]]) -> list[Reply]:
+    if not commands:
+        return []
+    connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+    replies: list[Reply] = []
+    error: Exception | None = None
+    for _ in commands:
+        try:
+            replies.append(connection.read_response())
+        except failures.ResponseError as failure:
+            error = error or failure
+    if error is not None:
+        raise error
+    return replies
+
+
+def _parse_info(reply: bytes) -> dict[str, str]:
+    lines = (line.partition(":") for line in reply.decode().splitlines() if not line.startswith("#"))
+    return {key: value for key, _, value in lines}

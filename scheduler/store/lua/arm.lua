@@ -1,0 +1,92 @@
+-- Arms fires: puts each on the delayed set of its queue, once, in the name of a term.
+--
+-- Guarantee: nothing is written unless the term is the current one (P3). A fire is armed only if revision and mark of its
+-- entry are exactly what the planner read; arming moves the mark to its due time, so a due time is armed once (P1).
+--
+-- KEYS  1–12 core · 13 term · 14 marks
+-- ARGV  1 number, 2 holder of the term · 3 msgpack: {{entry, "revision mark", due, at, id, body, queue}, …}, at most 500
+--       4 msgpack: {{entry, "revision mark", reason, from, to, count, mark}, …}, stretches that are skipped
+-- Reply {"FENCED", current number}, or {"OK", counter, now in µs, answers}; answers is a text with one letter for each fire,
+--       then for each skip: "A" armed · "D" duplicate (the mark has passed it) · "S" stale (the entry has changed)
+
+--@include core header ready end outcome
+
+local term = redis.call('HMGET', KEYS[13], 'number', 'holder')
+if term[1] ~= ARGV[1] or term[2] ~= ARGV[2] then return { 'FENCED', tonumber(term[1] or 0) } end
+-- The first write needs memory: a full Redis refuses here, before anything is changed.
+local counter = redis.call('HINCRBY', KEYS[13], 'counter', 1)
+local now, now_us = server_time()
+
+local fires, skips = cmsgpack.unpack(ARGV[3]), cmsgpack.unpack(ARGV[4])
+local states, answers = {}, {}
+
+local function state_of(entry)
+    local state = states[entry]
+    if state == nil then
+        state = redis.call('HGET', KEYS[14], entry) or ''
+        states[entry] = state
+    end
+    return state
+end
+
+-- "A" if `state` is what the planner saw, "D" if only the mark differs and has passed `due`, else "S".
+local function judge(state, seen, due)
+    if state == seen then return 'A' end
+    local revision, mark = string.match(state, '^(%d+) (%-?%d+)$')
+    if revision and revision == string.match(seen, '^(%d+) ') and tonumber(mark) >= due then return 'D' end
+    return 'S'
+end
+
+local function move_mark(entry, state, mark)
+    states[entry] = string.match(state, '^(%d+)') .. ' ' .. string.format('%.0f', mark)
+end
+
+-- Skips come first: a stretch that is given up lies before the fires that follow it.
+for _, skip in ipairs(skips) do
+    local entry, state = skip[1], state_of(skip[1])
+    local answer = judge(state, skip[2], skip[7])
+    if answer == 'A' then
+        move_mark(entry, state, skip[7])
+        record_skip(entry, '', skip[3], skip[4], skip[5], skip[6], '', now)
+    end
+    answers[#answers + 1] = answer
+end
+local skip_answers = table.concat(answers)
+answers = {}
+
+local bodies, delayed, earliest = {}, {}, {}
+for i, fire in ipairs(fires) do
+    local entry, due, at, id, queue = fire[1], fire[3], fire[4], fire[5], fire[7]
+    local state = state_of(entry)
+    local answer = judge(state, fire[2], due)
+    if answer == 'A' then
+        move_mark(entry, state, due)
+        bodies[#bodies + 1] = id
+        bodies[#bodies + 1] = fire[6]
+        local members = delayed[queue]
+        if not members then
+            members = {}
+            delayed[queue] = members
+        end
+        members[#members + 1] = string.format('%.0f', at)
+        members[#members + 1] = id
+        if not earliest[queue] or at < earliest[queue] then earliest[queue] = at end
+    end
+    answers[i] = answer
+end
+
+if #bodies > 0 then redis.call('HSET', MESSAGES, unpack(bodies)) end
+for queue, members in pairs(delayed) do
+    redis.call('ZADD', delayed_key(queue), unpack(members))
+    redis.call('SADD', QUEUES, queue)
+    wake_for(queue, earliest[queue], now)
+end
+local marks = {}
+for entry, state in pairs(states) do
+    if state ~= '' then
+        marks[#marks + 1] = entry
+        marks[#marks + 1] = state
+    end
+end
+if #marks > 0 then redis.call('HSET', KEYS[14], unpack(marks)) end
+return { 'OK', counter, now_us, table.concat(answers) .. skip_answers }

@@ -1,0 +1,94 @@
+-- How a run ends, for every way in which it can (finish, expiry, cancel, purge, reclaim): what people read of it, its
+-- result, its slot, its waiters. Needs core.lua, header.lua, ready.lua.
+
+local RUNS_MAX, ENTRY_RUNS_MAX, DEAD_MAX = 10000, 20, 10000
+
+local function entry_runs_key(entry)
+    return PREFIX .. 'e:' .. entry .. ':runs'
+end
+
+-- Adds finished runs (JSON of model.Run) to the namespace's ring.
+local function remember(runs)
+    if #runs == 0 then return end
+    redis.call('RPUSH', RUNS, unpack(runs))
+    redis.call('LTRIM', RUNS, -RUNS_MAX, -1)
+end
+
+-- … and one to the ring of its entry, with the state that `sched list` shows.
+local function remember_entry(entry, run, state, now)
+    redis.call('RPUSH', entry_runs_key(entry), run)
+    redis.call('LTRIM', entry_runs_key(entry), -ENTRY_RUNS_MAX, -1)
+    redis.call('HSET', LAST, entry, state .. ' ' .. string.format('%.0f', now))
+end
+
+-- Wakes those who wait for these results. Nobody waits, mostly: then this is one call for the whole batch.
+local function tell_waiters(ids, now)
+    if redis.call('EXISTS', WAITED) == 0 then return end
+    redis.call('ZREMRANGEBYSCORE', WAITED, '-inf', now)
+    for _, id in ipairs(ids) do
+        if redis.call('ZSCORE', WAITED, id) then redis.call('PUBLISH', PREFIX .. 'done:' .. id, '1') end
+    end
+end
+
+-- Raises what is known of the last promoted due time and counts it.
+local function count_promoted(entry, due)
+    local was = redis.call('HGET', PROMOTED, entry)
+    local last, count = 0, 0
+    if was then
+        local gap = string.find(was, ' ', 1, true)
+        last, count = tonumber(string.sub(was, 1, gap - 1)), tonumber(string.sub(was, gap + 1))
+    end
+    redis.call('HSET', PROMOTED, entry, string.format('%.0f %d', math.max(last, due), count + 1))
+    return count + 1
+end
+
+-- The slot of `entry` passes from `id` to the one that waits for it, or becomes free.
+local function free_slot(entry, id)
+    if redis.call('HGET', SLOTS, entry) ~= id then return end
+    local waiting = redis.call('HGET', WAITING, entry)
+    local body = waiting and redis.call('HGET', MESSAGES, waiting)
+    redis.call('HDEL', WAITING, entry)
+    if not body then
+        redis.call('HDEL', SLOTS, entry)
+        return
+    end
+    local h = parse(body)
+    redis.call('HSET', SLOTS, entry, waiting)
+    if has(h.flags, FLAG_FIRE) then count_promoted(entry, h.due) end
+    push_ready(h.queue, h.priority, { waiting }, false)
+    wake(h.queue)
+end
+
+-- Keeps a message for people. The oldest goes when there are too many.
+local function bury(id, body, now)
+    redis.call('ZADD', DEAD, now, id)
+    redis.call('HSET', DEAD_MESSAGES, id, body)
+    while redis.call('ZCARD', DEAD) > DEAD_MAX do
+        local oldest = redis.call('ZPOPMIN', DEAD)
+        redis.call('HDEL', DEAD_MESSAGES, oldest[1])
+    end
+end
+
+-- Ends a run that no worker will end: it expired, was cancelled or purged, or is lost. `body` may be unreadable.
+local function end_here(id, body, state, error, now)
+    redis.call('HDEL', MESSAGES, id)
+    redis.call('HDEL', TRIES, id)
+    local h = parse(body) or { entry = '', task = '', queue = '', flags = 0, due = 0, enqueued = 0, result_ttl_s = 86400 }
+    local run = { id = id, entry = h.entry, task = h.task, queue = h.queue, state = state, due_ms = h.due,
+        enqueued_ms = h.enqueued, finished_ms = now, error = error }
+    if has(h.flags, FLAG_FIRE) then run.outcome = 'promoted' end
+    local text = cjson.encode(run)
+    remember({ text })
+    if h.entry ~= '' then
+        remember_entry(h.entry, text, state, now)
+        free_slot(h.entry, id)
+    end
+    if not has(h.flags, FLAG_IGNORE_RESULT) then
+        local result = { state = state, done_ms = now }
+        if state == 'FAILURE' then
+            result.result = { type = 'LostError', module = 'scheduler', message = error, args = { error } }
+        end
+        redis.call('SET', PREFIX .. 'r:' .. id, cjson.encode(result), 'PX', math.max(1000, h.result_ttl_s * 1000))
+    end
+    tell_waiters({ id }, now)
+end

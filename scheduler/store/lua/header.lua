@@ -1,0 +1,48 @@
+-- The other half of wire.py: what scripts know of a message without reading its payload.
+-- Offsets are 1-based; the header has 60 bytes, then the names of entry, task and queue.
+
+local FLAG_FIRE, FLAG_EARLY, FLAG_IGNORE_RESULT = 1, 2, 4
+local ALLOW, SKIP, QUEUE, REPLACE = 0, 1, 2, 3
+local CATCHUP_NONE, CATCHUP_LATEST, CATCHUP_ALL = 0, 1, 2
+
+-- Whether these can be the bytes of a message of ours. What is not goes to a worker as it is, which records it.
+local function readable(body)
+    return #body >= 60 and string.byte(body, 1) == 1
+end
+
+local function has(flags, flag)
+    return bit.band(flags, flag) ~= 0
+end
+
+local function priority_of(body)
+    return readable(body) and string.byte(body, 2) or 0
+end
+
+local function flags_of(body)
+    return readable(body) and string.byte(body, 3) or 0
+end
+
+local function expires_of(body)
+    return readable(body) and (struct.unpack('<d', body, 23)) or 0
+end
+
+-- The whole header, or nil for bytes that are not ours.
+local function parse(body)
+    if not readable(body) then return nil end
+    local h = {}
+    local entry_n, task_n, queue_n, _
+    _, h.priority, h.flags, h.overlap, h.catchup, _, h.due, h.next_due, h.expires, h.enqueued,
+        h.result_ttl_s, h.late_limit, h.window_s, h.max_runs, entry_n, task_n, queue_n =
+        struct.unpack('<BBBBBBddddI4I4I4I4I2I2I2', body)
+    h.entry = string.sub(body, 61, 60 + entry_n)
+    h.task = string.sub(body, 61 + entry_n, 60 + entry_n + task_n)
+    h.queue = string.sub(body, 61 + entry_n + task_n, 60 + entry_n + task_n + queue_n)
+    return h
+end
+
+-- A due time is settled once: what comes back to a delayed set (retry, unknown task) is no fire any more.
+local function without_fire_flag(body)
+    local flags = flags_of(body)
+    if not has(flags, FLAG_FIRE) then return body end
+    return string.sub(body, 1, 2) .. string.char(flags - FLAG_FIRE) .. string.sub(body, 4)
+end

@@ -1,0 +1,10 @@
+-- Opens a session.
+--
+-- KEYS  1–12 core · 13 info of the session
+-- ARGV  1 session · 2… field, value, … of its info
+-- Reply counter
+
+--@include core
+
+redis.call('HSET', KEYS[13], unpack(ARGV, 2))
+return redis.call('HINCRBY', SESSIONS, ARGV[1], 1)

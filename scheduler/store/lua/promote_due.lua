@@ -1,0 +1,127 @@
+-- Moves what is due from a delayed set to its ready list, and settles each fire's outcome in one place.
+-- Needs core.lua, header.lua, ready.lua, end.lua, outcome.lua.
+
+local CHUNK = 64
+
+-- Whether the run that holds the slot of `entry` still lives. One whose body is gone is believed to be over; one that
+-- waits in ready and has expired will never start, so it is ended here.
+local function slot_taken(entry, id, now)
+    local holder = redis.call('HGET', SLOTS, entry)
+    if not holder or holder == id then return false end
+    local body = redis.call('HGET', MESSAGES, holder)
+    if not body then return false end
+    local h = parse(body)
+    if h.expires > 0 and h.expires <= now and redis.call('LREM', ready_key(h.queue, h.priority), 1, holder) > 0 then
+        end_here(holder, body, 'EXPIRED', '', now)
+        -- Its end may have promoted a waiting one into the slot.
+        return redis.call('HEXISTS', SLOTS, entry) == 1
+    end
+    return true, holder
+end
+
+local function drop(id, h, reason, now, told)
+    redis.call('HDEL', MESSAGES, id)
+    record_skip(h.entry, h.task, reason, h.due, h.due, 1, id, now)
+    if told then told[#told + 1] = { 'skipped', h.entry, h.due, reason, id, h.queue } end
+end
+
+-- A request to end `holder`, for whichever session runs it.
+local function request_cancel(holder)
+    for _, session in ipairs(redis.call('HKEYS', SESSIONS)) do
+        if redis.call('HEXISTS', PREFIX .. 's:' .. session .. ':held', holder) == 1 then
+            redis.call('HSET', PREFIX .. 's:' .. session .. ':cancel', holder, '1')
+        end
+    end
+end
+
+-- Decides what becomes of the message `id` whose moment `at` has come: true if it is to be put on its ready list.
+local function settle(id, h, at, now, told)
+    local fire = has(h.flags, FLAG_FIRE)
+    if fire and now - at > h.late_limit then
+        -- Missed. Under `latest` the newest stands for all: one with a newer due time behind it gives way.
+        local give_up = h.catchup == CATCHUP_NONE
+            or (h.catchup == CATCHUP_LATEST and h.next_due > 0 and h.next_due <= now)
+            or (h.catchup == CATCHUP_ALL and now - at > h.window_s * 1000)
+        if give_up then
+            drop(id, h, 'missed', now, told)
+            return false
+        end
+    end
+    if h.expires > 0 and h.expires <= now then
+        if fire then count_outcome(h.entry, 'expired', 1) end
+        end_here(id, h.body, 'EXPIRED', '', now)
+        if told and fire then told[#told + 1] = { 'skipped', h.entry, h.due, 'expired', id, h.queue } end
+        return false
+    end
+    if h.entry == '' then return true end
+    if fire and h.max_runs > 0 then
+        local was = redis.call('HGET', PROMOTED, h.entry)
+        if was and tonumber(string.match(was, ' (%d+)$')) >= h.max_runs then
+            drop(id, h, 'max_runs', now, told)
+            return false
+        end
+    end
+    if h.overlap ~= ALLOW then
+        local taken, holder = slot_taken(h.entry, id, now)
+        if taken and h.overlap == SKIP then
+            if fire then drop(id, h, 'overlap', now, told) else end_here(id, h.body, 'REVOKED', 'overlap', now) end
+            return false
+        end
+        if taken then
+            -- `queue` and `replace` keep the newest waiting; the slot passes to it when the holder has ended.
+            local older = redis.call('HGET', WAITING, h.entry)
+            local older_body = older and redis.call('HGET', MESSAGES, older)
+            if older_body then drop(older, parse(older_body), 'overlap', now, told) end
+            redis.call('HSET', WAITING, h.entry, id)
+            if h.overlap == REPLACE and holder then request_cancel(holder) end
+            return false
+        end
+        redis.call('HSET', SLOTS, h.entry, id)
+    end
+    if fire then
+        count_promoted(h.entry, h.due)
+        if told then told[#told + 1] = { 'promoted', h.entry, h.due, now - h.due, id, h.queue } end
+    end
+    return true
+end
+
+-- Promotes up to `limit` messages of `queue`. Returns how many left the delayed set. `told` collects events, if wanted.
+local function promote_due(queue, now, limit, told)
+    local delayed = delayed_key(queue)
+    local due = redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'WITHSCORES', 'LIMIT', 0, limit)
+    if #due == 0 then return 0 end
+    local gone, ready, any = {}, {}, false
+    for from = 1, #due, 2 * CHUNK do
+        local ids = {}
+        for i = from, math.min(from + 2 * CHUNK - 2, #due), 2 do ids[#ids + 1] = due[i] end
+        local bodies = redis.call('HMGET', MESSAGES, unpack(ids))
+        for i, id in ipairs(ids) do
+            local body = bodies[i]
+            gone[#gone + 1] = id
+            if body then
+                local h = parse(body)
+                local priority = 0
+                local go = true
+                if h then
+                    priority, h.body = h.priority, body
+                    go = settle(id, h, tonumber(due[from + 2 * i - 1]), now, told)
+                end
+                if go then
+                    any = true
+                    ready[priority] = ready[priority] or {}
+                    table.insert(ready[priority], id)
+                end
+            end
+        end
+    end
+    redis.call('ZREM', delayed, unpack(gone))
+    for priority, ids in pairs(ready) do push_ready(queue, priority, ids, false) end
+    if any then wake(queue) end
+    return #gone
+end
+
+-- The moment of the next delayed message of `queue`, or nil.
+local function next_due_of(queue)
+    local head = redis.call('ZRANGE', delayed_key(queue), 0, 0, 'WITHSCORES')
+    return head[2] and tonumber(head[2])
+end

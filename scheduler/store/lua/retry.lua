@@ -1,0 +1,25 @@
+-- Puts a held message back for another attempt.
+--
+-- Guarantee: the message is moved only while the session holds it; its overlap slot stays with it (trap 7).
+--
+-- KEYS  1–12 core
+-- ARGV  1 session · 2 id · 3 body · 4 delay in ms · 5 the coming attempt · 6 result record, or "" · 7 its ttl in ms
+-- Reply {"LOST"}, {"REFUSED", counter} if it is not held by this session, {"OK", counter}
+
+--@include core header ready session
+
+local session, id, attempt = ARGV[1], ARGV[2], ARGV[5]
+local counter = renewed(session)
+if not counter then return { 'LOST' } end
+if redis.call('HDEL', held_key(session), id) == 0 then return { 'REFUSED', counter } end
+
+local now = server_time()
+local body = without_fire_flag(ARGV[3])
+local h = parse(body)
+local at = now + tonumber(ARGV[4])
+redis.call('HSET', MESSAGES, id, body)
+redis.call('HSET', TRIES, id, attempt .. ' 0')
+if ARGV[6] ~= '' then redis.call('SET', PREFIX .. 'r:' .. id, ARGV[6], 'PX', ARGV[7]) end
+redis.call('ZADD', delayed_key(h.queue), at, id)
+wake_for(h.queue, at, now)
+return { 'OK', counter }

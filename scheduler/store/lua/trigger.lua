@@ -1,0 +1,31 @@
+-- Puts a run that somebody asked for by hand on its queue, in the overlap slot of its entry.
+--
+-- Guarantee: the mark does not move and no due time is consumed; while the slot is held the call is refused, unless forced.
+--
+-- KEYS  1–12 core · 13 call
+-- ARGV  1 how long the call id is remembered, in ms · 2 entry · 3 "1" to force · 4 id · 5 body · 6 queue
+--       7 moment in ms (0: now) · 8 priority
+-- Reply {"OK", ""}, or {"HELD", id of the holder}
+
+--@include core header ready end outcome promote_due
+
+local entry, force, id, body, queue, at = ARGV[2], ARGV[3] == '1', ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7])
+local h = parse(body)
+local now = server_time()
+if redis.call('EXISTS', KEYS[13]) == 1 then return { 'OK', '' } end
+if h.overlap ~= ALLOW and not force then
+    local taken, holder = slot_taken(entry, id, now)
+    if taken then return { 'HELD', holder or '' } end
+end
+redis.call('SET', KEYS[13], '1', 'PX', ARGV[1])
+if h.overlap ~= ALLOW and not force then redis.call('HSET', SLOTS, entry, id) end
+redis.call('HSET', MESSAGES, id, body)
+redis.call('SADD', QUEUES, queue)
+if at > 0 then
+    redis.call('ZADD', delayed_key(queue), at, id)
+    wake_for(queue, at, now)
+else
+    push_ready(queue, tonumber(ARGV[8]), { id }, false)
+    wake(queue)
+end
+return { 'OK', '' }

@@ -1,0 +1,224 @@
+"""Messages that wait: put on their queues, promoted, cancelled, purged, counted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+import msgspec
+
+from scheduler.store.connection import Connection
+from scheduler.store.keys import Keys
+
+CALL_REMEMBERED_MS = 60_000
+"""How long a call id is remembered: far longer than any deadline within which a call is repeated."""
+ENQUEUE_BATCH_MAX = 1_000
+PURGE_CHUNK = 500
+
+
+class NewMessage(NamedTuple):
+    """A message to be put on *queue*; `at_ms` 0 means now."""
+
+    id: str
+    body: bytes
+    queue: str
+    at_ms: int = 0
+    priority: int = 0
+
+
+class TriggerReply(NamedTuple):
+    """Whether the run was accepted, and if not, who holds the overlap slot."""
+
+    ok: bool
+    holder: str
+
+
+class CancelReply(StrEnum):
+    """What became of a request to cancel."""
+
+    REVOKED = "revoked"
+    REQUESTED = "requested"
+    ENDED = "ended"
+    UNKNOWN = "unknown"
+
+
+class FireEvent(msgspec.Struct, frozen=True):
+    """What promotion decided about a fire, for those who watch. `late_ms` belongs to a promoted one, `reason` to a skipped one."""
+
+    entry: str
+    due_ms: int
+    id: str
+    queue: str
+    late_ms: int = 0
+    reason: str = ""
+
+
+class Promoted(NamedTuple):
+    """
+    The answer of `promote`.
+
+    Attributes:
+        now_ms: Redis' time, with microseconds.
+        next_due_ms: The moment of the next delayed message, None if there is none.
+        more: Something due was left behind.
+    """
+
+    now_ms: float
+    count: int
+    next_due_ms: float | None
+    more: bool
+    fires: list[FireEvent]
+
+
+class Depth(NamedTuple):
+    """How many messages of a queue are where."""
+
+    ready: int
+    delayed: int
+    in_flight: int
+
+
+class DeadLetter(NamedTuple):
+    """A message that was given up."""
+
+    id: str
+    died_ms: int
+    body: bytes
+
+
+class Queues:
+    """The queues of a namespace."""
+
+    def __init__(self, connection: Connection, keys: Keys) -> None:
+        self._connection = connection
+        self._keys = keys
+
+    def enqueue(self, messages: Sequence[NewMessage], *, call_id: str) -> list[bool]:
+        """
+        Put *messages* on their queues in one round trip.
+
+        Args:
+            messages: At most ``ENQUEUE_BATCH_MAX``.
+            call_id: Unique for this call; a repeat after a lost reply adds nothing.
+
+        Returns:
+            For each message whether it was accepted; False for an id that is alive already.
+        """
+        keys = self._keys
+        args: list[bytes | str | int] = [CALL_REMEMBERED_MS]
+        for id_, body, queue, at_ms, priority in messages:
+            args += (id_, body, queue, at_ms, priority)
+        reply = self._connection.run("enqueue", (keys.call(call_id), keys.messages, keys.queues), args)
+        if reply[0] == b"REPEATED":
+            return [True] * len(messages)
+        return [fresh == 1 for fresh in reply[1:]]
+
+    def trigger(self, message: NewMessage, *, entry: str, force: bool, call_id: str) -> TriggerReply:
+        """Put one run of *entry* on its queue, in its overlap slot; refused while that is held, unless *force*."""
+        reply = self._connection.run(
+            "trigger",
+            (*self._keys.core, self._keys.call(call_id)),
+            (
+                CALL_REMEMBERED_MS, entry, int(force), message.id, message.body, message.queue,
+                message.at_ms, message.priority,
+            ),
+        )  # fmt: skip
+        return TriggerReply(reply[0] == b"OK", reply[1].decode())
+
+    def promote(self, queues: Sequence[str], *, limit: int = 500, tell: bool = False) -> Promoted:
+        """Promote what is due in *queues*, at most *limit* messages; with *tell*, say what became of each fire."""
+        reply = self._connection.run("promote", self._keys.core, (limit, int(tell), *queues))
+        return Promoted(reply[0] / 1000, reply[1], moment(reply[2]), reply[3] == 1, fire_events(reply[4]))
+
+    def cancel(self, id_: str, *, terminate: bool = False) -> CancelReply:
+        """End a run where it waits, or ask its worker to (*terminate*: even if it runs already)."""
+        reply = self._connection.run("cancel", self._keys.core, (id_, int(terminate)))
+        return CancelReply(reply.decode().lower())
+
+    def purge(self, queue: str) -> int:
+        """End what waits in *queue*: ready messages and delayed calls. Armed fires stay."""
+        ended, position = 0, 0
+        while position >= 0:
+            count, position = self._connection.run("purge", self._keys.core, (queue, PURGE_CHUNK, position))
+            ended += count
+        return ended
+
+    def names(self) -> list[str]:
+        """Every queue that ever held a message."""
+        return sorted(name.decode() for name in self._connection.call("SMEMBERS", self._keys.queues))
+
+    def depths(self, queues: Iterable[str] | None = None) -> dict[str, Depth]:
+        """How many messages of each queue are ready, delayed and in flight."""
+        names = self.names() if queues is None else list(queues)
+        keys = self._keys
+        levels = self._connection.pipeline([("SMEMBERS", keys.levels(name)) for name in names])
+        commands: list[tuple[str, ...]] = []
+        for name, found in zip(names, levels, strict=True):
+            commands.append(("ZCARD", keys.delayed(name)))
+            commands += [("LLEN", keys.ready(name, level)) for level in (0, *map(int, found))]
+        counts = iter(self._connection.pipeline(commands))
+        in_flight = self._in_flight()
+        depths = {}
+        for name, found in zip(names, levels, strict=True):
+            delayed = next(counts)
+            ready = sum(next(counts) for _ in range(1 + len(found)))
+            depths[name] = Depth(ready, delayed, in_flight.get(name, 0))
+        return depths
+
+    def body(self, id_: str) -> bytes | None:
+        """The bytes of a message that has not ended."""
+        body: bytes | None = self._connection.call("HGET", self._keys.messages, id_)
+        return body
+
+    def dead(self, n: int = 50) -> list[DeadLetter]:
+        """The newest dead letters."""
+        found = self._connection.call("ZRANGE", self._keys.dead, 0, n - 1, "REV", "WITHSCORES")
+        ids = found[::2]
+        if not ids:
+            return []
+        bodies = self._connection.call("HMGET", self._keys.dead_messages, *ids)
+        return [
+            DeadLetter(id_.decode(), int(float(score)), body or b"")
+            for id_, score, body in zip(ids, found[1::2], bodies, strict=True)
+        ]
+
+    def time_ms(self) -> float:
+        """Redis' time, with microseconds."""
+        seconds, micros = self._connection.call("TIME")
+        return int(seconds) * 1000 + int(micros) / 1000
+
+    def clock_skew_s(self) -> float:
+        """How far this host's clock is ahead of Redis', in seconds; half a round trip is the error."""
+        before = time.time()
+        server_s = self.time_ms() / 1000
+        return (before + time.time()) / 2 - server_s
+
+    def _in_flight(self) -> dict[str, int]:
+        sessions = self._connection.call("HKEYS", self._keys.sessions)
+        sessions += self._connection.call("SMEMBERS", self._keys.dead_sessions)
+        held = self._connection.pipeline([("HVALS", self._keys.held(session.decode())) for session in sessions])
+        counts: dict[str, int] = {}
+        for values in held:
+            for value in values:
+                queue = value.decode().split(" ")[0]
+                counts[queue] = counts.get(queue, 0) + 1
+        return counts
+
+
+def fire_events(told: Sequence[Sequence[Any]]) -> list[FireEvent]:
+    """What `promote_due.lua` tells, as events."""
+    events = []
+    for kind, entry, due, fact, id_, queue in told:
+        common = {"entry": entry.decode(), "due_ms": int(due), "id": id_.decode(), "queue": queue.decode()}
+        if kind == b"promoted":
+            events.append(FireEvent(**common, late_ms=int(fact)))
+        else:
+            events.append(FireEvent(**common, reason=fact.decode()))
+    return events
+
+
+def moment(ms: int) -> float | None:
+    """A moment from a script, where -1 stands for none."""
+    return None if ms < 0 else float(ms)

@@ -1,0 +1,256 @@
+"""
+Workers' leases, and messages under them.
+
+A session is one life of a worker on Redis: a counter that grows with each of its calls. It ends when its worker closes it, or
+when an observer has seen the counter stand still for the whole lease on the observer's own monotonic clock and reclaims it by
+compare-and-set. Until then nobody else touches its messages; from then on none of its calls writes anything (`LeaseLostError`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from scheduler.errors import LeaseLostError
+from scheduler.model import Message, Outcome
+from scheduler.store.connection import Connection
+from scheduler.store.keys import Keys
+from scheduler.store.queues import FireEvent, fire_events, moment
+from scheduler.store.wake import Wake
+from scheduler.wire import new_id
+
+RECLAIM_CHUNK = 500
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a worker."""
+
+    name: str
+    host: str = ""
+    pid: int = 0
+    queues: tuple[str, ...] = ()
+    concurrency: int = 1
+    pool: str = "prefork"
+    version: str = ""
+    started_ms: int = 0
+
+
+class LiveWorker(NamedTuple):
+    """A worker with an open session, and what it holds: id → (queue, when it was taken)."""
+
+    session: str
+    info: WorkerInfo
+    held: dict[str, tuple[str, int]]
+
+
+class Taken(NamedTuple):
+    """
+    A batch of messages under the session's lease.
+
+    Attributes:
+        now_ms: Redis' time, with microseconds.
+        next_due_ms: The moment of the next delayed message in these queues, or None.
+        more: Work was left behind.
+        fires: What became of the fires promoted on the way, if the session watches.
+    """
+
+    now_ms: float
+    messages: list[Message]
+    next_due_ms: float | None
+    more: bool
+    fires: list[FireEvent]
+
+
+class Finished(NamedTuple):
+    """Ids whose outcome was refused (they are no longer held), and the next batch, if one was asked for."""
+
+    refused: list[str]
+    taken: Taken | None
+
+
+class Renewed(NamedTuple):
+    """
+    The answer to a renewal.
+
+    Attributes:
+        cancels: id → whether to terminate it if it runs already.
+        went_back: The counter is lower than we remember: Redis lost a suffix of its writes. Reconcile.
+    """
+
+    now_ms: float
+    cancels: dict[str, bool]
+    went_back: bool
+
+
+class Reconciled(NamedTuple):
+    """
+    What differed.
+
+    Attributes:
+        adopted: Held by us but waiting on Redis; leased again.
+        abandoned: Held by us, but over or somebody else's: stop them.
+        released: Leased to us but unknown to us; given back.
+    """
+
+    adopted: list[str]
+    abandoned: list[str]
+    released: list[str]
+
+
+class Session:
+    """
+    One life of a worker. Its calls are made by one thread.
+
+    Every call raises `LeaseLostError` once the session was reclaimed: stop what runs, and open a new one.
+    """
+
+    def __init__(
+        self, id_: str, connection: Connection, keys: Keys, *, counter: int, losses_max: int, watch: bool
+    ) -> None:
+        self.id = id_
+        self.wake = Wake(connection, keys)
+        self._connection = connection
+        self._keys = keys
+        self._counter = counter
+        self._went_back = False
+        self._losses_max = losses_max
+        self._watch = int(watch)
+
+    def take(self, queues: Sequence[str], n: int, *, bytes_max: int = 1 << 20) -> Taken:
+        """
+        Take up to *n* messages from *queues*, the first queue first; what is due is promoted on the way.
+
+        What has expired is ended and never returned. A message that was lost before, or that runs at most once, comes alone.
+        """
+        reply = self._run("take", (), (n, bytes_max, self._watch, *queues))
+        return _taken(reply[2], reply[3])
+
+    def finish(
+        self, outcomes: Sequence[Outcome], *, take: int = 0, queues: Sequence[str] = (), bytes_max: int = 1 << 20
+    ) -> Finished:
+        """End the runs of *outcomes*, and take the next *take* messages in the same round trip."""
+        reply = self._run("finish", (), (_encode(outcomes), take, bytes_max, self._watch, *queues))
+        taken = _taken(reply[2], reply[4]) if take else None
+        return Finished([id_.decode() for id_ in reply[3]], taken)
+
+    def retry(
+        self, id_: str, body: bytes, *, delay_ms: int, attempt: int, result: bytes = b"", ttl_ms: int = 86_400_000
+    ) -> bool:
+        """Put a held message back for *attempt*, after *delay_ms*. False if it is no longer held."""
+        reply = self._run("retry", (), (id_, body, delay_ms, attempt, result, ttl_ms))
+        return bool(reply[0] == b"OK")
+
+    def release(self, ids: Sequence[str], *, delay_ms: int = 0, lost: bool = False) -> int:
+        """
+        Give held messages back, to the head of their queues and in order; how many.
+
+        Args:
+            delay_ms: After that long, instead of at once.
+            lost: The child that ran them died. It counts; after `max_deliveries` losses a message becomes a dead letter, and
+                one that was acknowledged early ends as lost at once.
+        """
+        reply = self._run("release", (), (int(lost), delay_ms, self._losses_max, *ids))
+        return int(reply[2])
+
+    def renew(self, done_cancels: Iterable[str] = ()) -> Renewed:
+        """Keep the lease. *done_cancels*: requests that were dealt with."""
+        reply = self._run("renew", (self._keys.cancels(self.id),), tuple(done_cancels))
+        pairs = [field.decode() for field in reply[3]]
+        cancels = {id_: flag == "1" for id_, flag in zip(pairs[::2], pairs[1::2], strict=True)}
+        went_back, self._went_back = self._went_back, False
+        return Renewed(reply[2] / 1000, cancels, went_back)
+
+    def reconcile(self, known_ids: Iterable[str]) -> Reconciled:
+        """Compare *known_ids*, all that we hold (finished but unsent ones included), with what Redis says. Not while a take is out."""
+        reply = self._run("reconcile", (), tuple(known_ids))
+        return Reconciled(*([id_.decode() for id_ in ids] for ids in reply[2:5]))
+
+    def close(self) -> None:
+        """End the session. What it still holds has not started, and goes back."""
+        self.wake.close()
+        keys = self._keys
+        tail = (keys.session_info(self.id), keys.held(self.id), keys.cancels(self.id))
+        self._connection.run("close", (*keys.core, *tail), (self.id,))
+
+    def _run(self, script: str, keys: tuple[str, ...], args: Sequence[Any]) -> list[Any]:
+        reply: list[Any] = self._connection.run(script, (*self._keys.core, *keys), (self.id, *args))
+        if reply[0] == b"LOST":
+            raise LeaseLostError(self.id)
+        if reply[1] <= self._counter:
+            self._went_back = True
+        self._counter = reply[1]
+        return reply
+
+
+class Sessions:
+    """All sessions of a namespace."""
+
+    def __init__(self, connection: Connection, keys: Keys, *, losses_max: int) -> None:
+        self._connection = connection
+        self._keys = keys
+        self._losses_max = losses_max
+
+    def open(self, info: WorkerInfo, *, watch: bool = False) -> Session:
+        """Open a session. With *watch*, each take also says what became of the fires it promoted."""
+        id_ = new_id()
+        fields: list[str | bytes] = ["info", msgspec.json.encode(info)]
+        counter = self._connection.run("open", (*self._keys.core, self._keys.session_info(id_)), (id_, *fields))
+        return Session(id_, self._connection, self._keys, counter=counter, losses_max=self._losses_max, watch=watch)
+
+    def observe(self) -> dict[str, int]:
+        """The counter of each session, and -1 for one that was reclaimed but not emptied yet (reclaim it, whatever the counter)."""
+        keys = self._keys
+        pairs, dead = self._connection.pipeline([("HGETALL", keys.sessions), ("SMEMBERS", keys.dead_sessions)])
+        counters = {id_.decode(): int(counter) for id_, counter in zip(pairs[::2], pairs[1::2], strict=True)}
+        return counters | {id_.decode(): -1 for id_ in dead}
+
+    def reclaim(self, session: str, counter: int) -> int | None:
+        """Put back what *session* holds, if its counter still is *counter*; how many messages, or None if it lives."""
+        keys = self._keys
+        tail = (keys.dead_sessions, keys.session_info(session), keys.held(session), keys.cancels(session))
+        total = 0
+        while True:
+            reply = self._connection.run(
+                "reclaim", (*keys.core, *tail), (session, counter, RECLAIM_CHUNK, self._losses_max)
+            )
+            if reply[0] == b"ALIVE":
+                return None
+            total += reply[1]
+            if reply[0] == b"DONE":
+                return total
+
+    def workers(self) -> list[LiveWorker]:
+        """Every open session with what it holds."""
+        keys = self._keys
+        ids = sorted(id_.decode() for id_ in self._connection.call("HKEYS", keys.sessions))
+        commands: list[tuple[str, ...]] = []
+        for id_ in ids:
+            commands += [("HGET", keys.session_info(id_), "info"), ("HGETALL", keys.held(id_))]
+        replies = self._connection.pipeline(commands)
+        workers = []
+        for i, id_ in enumerate(ids):
+            info, pairs = replies[2 * i], replies[2 * i + 1]
+            held = {}
+            for message, place in zip(pairs[::2], pairs[1::2], strict=True):
+                queue, _, taken_ms = place.decode().partition(" ")
+                held[message.decode()] = (queue, int(taken_ms or 0))
+            workers.append(LiveWorker(id_, _decode_info(info) if info else WorkerInfo(name="?"), held))
+        return workers
+
+
+def _taken(now_us: int, reply: Sequence[Any]) -> Taken:
+    messages = []
+    for i in range(3, len(reply), 3):
+        tries = reply[i + 2]
+        if tries:
+            attempt, losses = tries.split(b" ")
+            messages.append(Message(reply[i].decode(), reply[i + 1], int(attempt), int(losses)))
+        else:
+            messages.append(Message(reply[i].decode(), reply[i + 1]))
+    return Taken(now_us / 1000, messages, moment(reply[0]), reply[1] == 1, fire_events(reply[2]))
+
+
+_decode_info = msgspec.json.Decoder(WorkerInfo).decode

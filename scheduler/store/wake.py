@@ -1,0 +1,65 @@
+"""
+How an idle worker learns of work: a blocking pop for a wake token, on a connection of its own, inside an event loop.
+
+A token may get lost with the process that popped it, so the pop blocks for a second at most; after that the caller looks for
+itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from redis import exceptions as failures
+
+from scheduler.errors import StoreUnavailableError
+from scheduler.store.connection import Connection
+from scheduler.store.keys import Keys
+
+BLOCK_S = 1
+
+
+class Wake:
+    """At most one blocking pop is out at a time: `arm`, wait until `fileno` is readable, `read`, and again."""
+
+    def __init__(self, connection: Connection, keys: Keys) -> None:
+        self._source = connection
+        self._keys = keys
+        self._connection: Any = None
+        self.armed = False
+
+    def arm(self, queues: Sequence[str]) -> None:
+        """Send the pop for the tokens of *queues*. Raises `StoreUnavailableError` if Redis cannot be reached."""
+        if self.armed:
+            return
+        if self._connection is None:
+            self._connection = self._source.dedicated()
+        try:
+            self._connection.send_command("BLPOP", *(self._keys.wake(queue) for queue in queues), BLOCK_S)
+        except (failures.RedisError, OSError) as error:
+            self._broken(error)
+        self.armed = True
+
+    def fileno(self) -> int:
+        """The socket to wait on."""
+        descriptor: int = self._connection._sock.fileno()
+        return descriptor
+
+    def read(self) -> bool:
+        """The answer: True for a token, False after a second without one."""
+        self.armed = False
+        try:
+            return self._connection.read_response() is not None
+        except (failures.RedisError, OSError) as error:
+            self._broken(error)
+
+    def close(self) -> None:
+        """Drop the connection."""
+        self.armed = False
+        if self._connection is not None:
+            self._connection.disconnect()
+            self._connection = None
+
+    def _broken(self, error: Exception) -> NoReturn:
+        self.close()
+        raise StoreUnavailableError(f"no answer from Redis at {self._source.where}: {error}") from None

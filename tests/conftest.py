@@ -1,0 +1,62 @@
+"""What every test may use: a real server for the whole run, and a namespace of its own for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import msgspec
+import pytest
+
+from scheduler.config import Config
+from scheduler.store import Store, open_store
+from tests.support.server import DebianRedis, ValkeyServer
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[ValkeyServer]:
+    """The embedded server that most tests share. A test that stops or kills it starts one of its own."""
+    server = ValkeyServer()
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def debian_redis() -> Iterator[DebianRedis]:
+    """Debian's redis-server."""
+    if not DebianRedis.installed():
+        pytest.skip("Debian's redis-server is not installed (apt-get install redis-server)")
+    redis = DebianRedis()
+    redis.start()
+    yield redis
+    redis.remove()
+
+
+@pytest.fixture
+def own_server() -> Iterator[ValkeyServer]:
+    """A server for a test that stops, pauses or kills it."""
+    server = ValkeyServer()
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def config(server: ValkeyServer) -> Config:
+    """Settings with a namespace that no other test has."""
+    return Config(redis_url=server.url, namespace=f"t{uuid4().hex[:12]}")
+
+
+@pytest.fixture
+def own_config(own_server: ValkeyServer, config: Config) -> Config:
+    """The same on the test's own server."""
+    return msgspec.structs.replace(config, redis_url=own_server.url)
+
+
+@pytest.fixture
+def store(config: Config) -> Iterator[Store]:
+    """A store in the test's namespace."""
+    store = open_store(config, role="test")
+    yield store
+    store.close()
