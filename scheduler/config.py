@@ -31,7 +31,7 @@ LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 ENVIRONMENT_PREFIX = "SCHED_"
 CONFIG_FILE_VARIABLE = "SCHED_CONFIG"
 APP_VARIABLE = "SCHED_APP"
-_NOT_SETTINGS = frozenset({CONFIG_FILE_VARIABLE, APP_VARIABLE})
+_NOT_SETTINGS = frozenset({CONFIG_FILE_VARIABLE, APP_VARIABLE, "SCHED_EVENTS_FD"})
 _SECOND_MS = 1000
 _DAY_MS = 86_400_000
 
@@ -96,6 +96,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         """The URL without its password: for messages, logs and tables."""
         return redact_url(self.redis_url)
 
+    @property
     def redis_password(self) -> str | None:
         """
         The password in `redis_password_file`, read now so that a changed secret is found; None without a file.

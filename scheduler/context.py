@@ -1,0 +1,66 @@
+"""What a running task may know of its run: `self.request`."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar, Token
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    One attempt of one run, as the task sees it. Without a run (a task that is called like a function) all is empty.
+
+    Attributes:
+        retries: How often it was retried before: `attempt` − 1.
+        attempt: From 1.
+        entry: The entry that fired, or None for a call.
+        scheduled_for: The due time of the fire, aware, in UTC; None for a call.
+        eta: The moment it was asked to start, aware, in UTC.
+        hostname: The worker.
+        delivery_info: ``{"queue": …, "priority": …, "redelivered": …}``.
+        root_id: The run that the whole family descends from; its own id where nobody called it from a task.
+        parent_id: The run that called this one, or None.
+    """
+
+    id: str = ""
+    task: str = ""
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = msgspec.field(default_factory=dict)
+    retries: int = 0
+    attempt: int = 1
+    entry: str | None = None
+    scheduled_for: datetime | None = None
+    eta: datetime | None = None
+    expires: datetime | None = None
+    hostname: str = ""
+    delivery_info: dict[str, Any] = msgspec.field(default_factory=dict)
+    root_id: str = ""
+    parent_id: str | None = None
+    headers: dict[str, Any] = msgspec.field(default_factory=dict)
+
+    @property
+    def called_directly(self) -> bool:
+        """Whether the task was called like a function, without a message."""
+        return not self.id
+
+
+_NONE = Request()
+_current: ContextVar[Request] = ContextVar("scheduler_request", default=_NONE)
+
+
+def push_request(request: Request) -> Token[Request]:
+    """From now on, in this context, *request* is the run. Give what this returns to `pop_request`."""
+    return _current.set(request)
+
+
+def pop_request(token: Token[Request]) -> None:
+    """The run is over."""
+    _current.reset(token)
+
+
+def current_request() -> Request:
+    """The run that this code is part of; an empty one outside of any run."""
+    return _current.get()

@@ -1,0 +1,99 @@
+"""Where the tasks of a process send to: its settings and its store, each made when it is first needed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from scheduler.config import Config, load_config
+from scheduler.routing import Router
+
+if TYPE_CHECKING:
+    from scheduler.store import Store
+
+CLOCK_TRUSTED_S = 60.0
+"""How long a reading of Redis' clock is carried on by our monotonic one before it is taken again."""
+
+
+class Home:
+    """
+    Settings, routes, store and Redis' clock, for all tasks declared together. Thread-safe, and safe after a fork.
+
+    Args:
+        load: Reads the settings, once.
+        role: What Redis' list of clients shows.
+    """
+
+    def __init__(self, load: Callable[[], Config] = load_config, *, role: str = "app") -> None:
+        self._load = load
+        self._role = role
+        self._lock = threading.RLock()
+        self._config: Config | None = None
+        self._router: Router | None = None
+        self._store: Store | None = None
+        self._clock: tuple[float, float] | None = None
+
+    @property
+    def config(self) -> Config:
+        """
+        The settings.
+
+        Raises:
+            ConfigError: They cannot be used; all complaints at once.
+        """
+        if self._config is None:
+            with self._lock:
+                if self._config is None:
+                    self._config = self._load()
+        return self._config
+
+    @property
+    def router(self) -> Router:
+        """The routes of the settings."""
+        if self._router is None:
+            self._router = Router(self.config)
+        return self._router
+
+    @property
+    def store(self) -> Store:
+        """The store. It connects at its first call."""
+        if self._store is None:
+            from scheduler.store import open_store  # noqa: PLC0415 - whoever only declares needs no Redis client
+
+            with self._lock:
+                if self._store is None:
+                    self._store = open_store(self.config, role=self._role)
+        return self._store
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the store was used: from then on the settings stand."""
+        return self._store is not None
+
+    def server_now_ms(self) -> int:
+        """
+        Redis' time, never behind it: what a `countdown` starts from, whatever this host's clock says (P10).
+
+        One round trip a minute; in between our monotonic clock carries the last reading on.
+        """
+        now_mono_s = time.monotonic()
+        clock = self._clock
+        if clock is None or now_mono_s - clock[0] > CLOCK_TRUSTED_S:
+            # Measured from before the question: rather late by a round trip than early by one.
+            clock = self._clock = (now_mono_s, self.store.queues.time_ms())
+            return int(clock[1]) + 1
+        return int(clock[1] + (now_mono_s - clock[0]) * 1000) + 1
+
+    def forget_config(self) -> None:
+        """Read the settings again when they are next needed: they were changed before anything was sent."""
+        with self._lock:
+            self._config = self._router = None
+
+    def close(self) -> None:
+        """Let go of Redis. The next use opens it again."""
+        with self._lock:
+            store, self._store, self._clock = self._store, None, None
+        if store is not None:
+            store.close()
