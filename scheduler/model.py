@@ -154,9 +154,9 @@ class EntryRecord(msgspec.Struct, frozen=True):
         return int(self.state.split(" ")[1])
 
 
-class Fire(msgspec.Struct, frozen=True, array_like=True):
+class Fire(msgspec.Struct, frozen=True):
     """
-    One entry at one due time, ready to be armed. Array-like: this is what `arm.lua` reads.
+    One entry at one due time, ready to be armed.
 
     Attributes:
         state: The entry's ``"<revision> <mark_ms>"`` as the planner knew it.
@@ -175,7 +175,7 @@ class Fire(msgspec.Struct, frozen=True, array_like=True):
     queue: str
 
 
-class Skip(msgspec.Struct, frozen=True, array_like=True):
+class Skip(msgspec.Struct, frozen=True):
     """
     A stretch of due times that will not be fired, with its reason (one record, however long).
 
@@ -211,7 +211,7 @@ class Message(msgspec.Struct, frozen=True):
 
 class Outcome(msgspec.Struct, frozen=True, array_like=True):
     """
-    How a run ended. Array-like: this is what `finish.lua` reads.
+    How a run ended, ready to be written.
 
     Attributes:
         result: The encoded `ResultRecord`, or empty to keep none.

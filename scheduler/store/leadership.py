@@ -172,12 +172,16 @@ class Leadership:
         Source: fencing tokens, M. Kleppmann, "How to do distributed locking", 2016.
         """
         keys = self._keys
-        args = (number, holder, _encode(fires), _encode(skips))
+        args: list[Any] = [number, holder, len(skips)]
+        for skip in skips:
+            args += (skip.entry, skip.state, skip.reason, skip.from_ms, skip.to_ms, skip.count, skip.mark_ms)
+        for fire in fires:
+            args += (fire.entry, fire.state, fire.due_ms, fire.at_ms, fire.id, fire.body, fire.queue)
         reply = self._fenced(number, self._connection.run("arm", (*keys.core, keys.term, keys.marks), args))
         answers = reply[3].decode()
-        entries = [fire.entry for fire in fires] + [skip.entry for skip in skips]
+        entries = [skip.entry for skip in skips] + [fire.entry for fire in fires]
         stale = sorted({entry for entry, answer in zip(entries, answers, strict=True) if answer == "S"})
-        return Armed(reply[1], reply[2] / 1000, answers[: len(fires)].count("A"), stale)
+        return Armed(reply[1], reply[2] / 1000, answers[len(skips) :].count("A"), stale)
 
     def history(self, n: int = 20) -> list[TermHistory]:
         """The last *n* reigns, newest first."""
@@ -190,5 +194,4 @@ class Leadership:
         return reply
 
 
-_encode = msgspec.msgpack.Encoder().encode
 _decode_history = msgspec.json.Decoder(TermHistory).decode

@@ -16,7 +16,7 @@ import msgspec
 from scheduler.errors import NotFoundError, RefusedError, StoreUnavailableError
 from scheduler.fires import FireMaker, schedule_of
 from scheduler.model import Entry, EntryRecord, Origin, Pause
-from scheduler.store.connection import Connection
+from scheduler.store.connection import Argument, Connection
 from scheduler.store.keys import Keys
 from scheduler.wire import decode_entry, encode_entry
 
@@ -245,8 +245,10 @@ class RegistryStore:
         now_ms = self._now_ms()
         for start in range(0, max(1, len(changes)), CHANGE_BATCH):
             batch = changes[start : start + CHANGE_BATCH]
-            data = [self._encode(change, now_ms) for change in batch]
-            reply = self._connection.run("change", all_keys, (load, msgspec.msgpack.encode(data)))
+            args: list[Argument] = [load]
+            for change in batch:
+                args += self._encode(change, now_ms)
+            reply = self._connection.run("change", all_keys, args)
             if reply[0] == b"SUPERSEDED":
                 return None
             for change, answer in zip(batch, reply[1:], strict=True):
@@ -254,18 +256,19 @@ class RegistryStore:
                     stale.append(change.record.name)
         return stale
 
-    def _encode(self, change: _Change, now_ms: int) -> tuple[object, ...]:
+    def _encode(self, change: _Change, now_ms: int) -> list[Argument]:
         record, new, pause = change.record, change.definition, change.pause
         old = record.entry
         will_be = old if isinstance(new, str) else new
         reschedules = pause != "=" or old is None or will_be is None or _reschedules(old, will_be)
-        armed: list[tuple[object, ...]] = []
+        armed: list[Argument] = []
         if old is not None:
             keeper = None if reschedules or will_be is None else self._maker(will_be)
             armed = _armed(record, self._maker(old), keeper, now_ms)
         definition = new if isinstance(new, str) else "" if new is None else encode_entry(new)
         pause_data = pause if isinstance(pause, str) else "" if pause is None else msgspec.json.encode(pause)
-        return record.name, record.state, definition, pause_data, reschedules, change.limit_ms, armed
+        head = (record.name, record.state, definition, pause_data, int(reschedules), change.limit_ms, len(armed) // 6)
+        return [*head, *armed]
 
     def _maker(self, entry: Entry) -> FireMaker:
         return FireMaker(entry, schedule_of(entry), namespace=self._keys.namespace, late_limit_ms=self._late_limit_ms)
@@ -300,18 +303,18 @@ def _reschedules(old: Entry, new: Entry) -> bool:
     return any(getattr(old, field) != getattr(new, field) for field in SCHEDULE_FIELDS)
 
 
-def _armed(record: EntryRecord, maker: FireMaker, keeper: FireMaker | None, now_ms: int) -> list[tuple[object, ...]]:
+def _armed(record: EntryRecord, maker: FireMaker, keeper: FireMaker | None, now_ms: int) -> list[Argument]:
     """What may stand armed after now: to be withdrawn, or (by *keeper*) to get a new body."""
-    armed: list[tuple[object, ...]] = []
+    armed: list[Argument] = []
     due_ms = maker.schedule.next_ms(now_ms - CLOCK_SLACK_MS)
     while due_ms is not None and due_ms <= record.mark_ms:
         next_ms = maker.schedule.next_ms(due_ms)
         fire = maker.fire(due_ms, next_ms, state="", now_ms=now_ms)
         if keeper is None:
-            armed.append((fire.id, due_ms, fire.queue, b"", "", 0))
+            armed += (fire.id, due_ms, fire.queue, b"", "", 0)
         else:
             renewed = keeper.fire(due_ms, next_ms, state="", now_ms=now_ms)
-            armed.append((fire.id, due_ms, fire.queue, renewed.body, renewed.queue, renewed.at_ms))
+            armed += (fire.id, due_ms, fire.queue, renewed.body, renewed.queue, renewed.at_ms)
         due_ms = next_ms
     return armed
 

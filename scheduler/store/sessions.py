@@ -22,7 +22,6 @@ from scheduler.store.wake import Wake
 from scheduler.wire import new_id
 
 RECLAIM_CHUNK = 500
-_encode = msgspec.msgpack.Encoder().encode
 
 
 class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,7 +131,10 @@ class Session:
         self, outcomes: Sequence[Outcome], *, take: int = 0, queues: Sequence[str] = (), bytes_max: int = 1 << 20
     ) -> Finished:
         """End the runs of *outcomes*, and take the next *take* messages in the same round trip."""
-        reply = self._run("finish", (), (_encode(outcomes), take, bytes_max, self._watch, *queues))
+        args: list[Any] = [take, bytes_max, self._watch, len(queues), *queues]
+        for outcome in outcomes:
+            args += (outcome.id, outcome.result, outcome.ttl_ms, outcome.run, outcome.entry, outcome.state, int(outcome.dead))
+        reply = self._run("finish", (), args)
         taken = _taken(reply[2], reply[4]) if take else None
         return Finished([id_.decode() for id_ in reply[3]], taken)
 

@@ -4,10 +4,11 @@
 -- entry are exactly what the planner read; arming moves the mark to its due time, so a due time is armed once (P1).
 --
 -- KEYS  1–12 core · 13 term · 14 marks
--- ARGV  1 number, 2 holder of the term · 3 msgpack: {{entry, "revision mark", due, at, id, body, queue}, …}, at most 500
---       4 msgpack: {{entry, "revision mark", reason, from, to, count, mark}, …}, stretches that are skipped
--- Reply {"FENCED", current number}, or {"OK", counter, now in µs, answers}; answers is a text with one letter for each fire,
---       then for each skip: "A" armed · "D" duplicate (the mark has passed it) · "S" stale (the entry has changed)
+-- ARGV  1 number, 2 holder of the term · 3 how many stretches are skipped; for each of these:
+--       entry, "revision mark", reason, from, to, count, mark; then for each fire (at most 500 together):
+--       entry, "revision mark", due, at, id, body, queue
+-- Reply {"FENCED", current number}, or {"OK", counter, now in µs, answers}; answers is a text with one letter for each skip,
+--       then for each fire: "A" armed · "D" duplicate (the mark has passed it) · "S" stale (the entry has changed)
 
 --@include core header ready end outcome
 
@@ -17,7 +18,7 @@ if term[1] ~= ARGV[1] or term[2] ~= ARGV[2] then return { 'FENCED', tonumber(ter
 local counter = redis.call('HINCRBY', KEYS[13], 'counter', 1)
 local now, now_us = server_time()
 
-local fires, skips = cmsgpack.unpack(ARGV[3]), cmsgpack.unpack(ARGV[4])
+local first_fire = 4 + 7 * tonumber(ARGV[3])
 local states, answers = {}, {}
 
 local function state_of(entry)
@@ -42,37 +43,36 @@ local function move_mark(entry, state, mark)
 end
 
 -- Skips come first: a stretch that is given up lies before the fires that follow it.
-for _, skip in ipairs(skips) do
-    local entry, state = skip[1], state_of(skip[1])
-    local answer = judge(state, skip[2], skip[7])
+for i = 4, first_fire - 1, 7 do
+    local entry, seen, mark = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 6])
+    local state = state_of(entry)
+    local answer = judge(state, seen, mark)
     if answer == 'A' then
-        move_mark(entry, state, skip[7])
-        record_skip(entry, '', skip[3], skip[4], skip[5], skip[6], '', now)
+        move_mark(entry, state, mark)
+        record_skip(entry, '', ARGV[i + 2], tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4]), tonumber(ARGV[i + 5]), '', now)
     end
     answers[#answers + 1] = answer
 end
-local skip_answers = table.concat(answers)
-answers = {}
 
 local bodies, delayed, earliest = {}, {}, {}
-for i, fire in ipairs(fires) do
-    local entry, due, at, id, queue = fire[1], fire[3], fire[4], fire[5], fire[7]
+for i = first_fire, #ARGV, 7 do
+    local entry, due, at, id, queue = ARGV[i], tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3]), ARGV[i + 4], ARGV[i + 6]
     local state = state_of(entry)
-    local answer = judge(state, fire[2], due)
+    local answer = judge(state, ARGV[i + 1], due)
     if answer == 'A' then
         move_mark(entry, state, due)
         bodies[#bodies + 1] = id
-        bodies[#bodies + 1] = fire[6]
+        bodies[#bodies + 1] = ARGV[i + 5]
         local members = delayed[queue]
         if not members then
             members = {}
             delayed[queue] = members
         end
-        members[#members + 1] = string.format('%.0f', at)
+        members[#members + 1] = ARGV[i + 3]
         members[#members + 1] = id
         if not earliest[queue] or at < earliest[queue] then earliest[queue] = at end
     end
-    answers[i] = answer
+    answers[#answers + 1] = answer
 end
 
 if #bodies > 0 then redis.call('HSET', MESSAGES, unpack(bodies)) end
@@ -89,4 +89,4 @@ for entry, state in pairs(states) do
     end
 end
 if #marks > 0 then redis.call('HSET', KEYS[14], unpack(marks)) end
-return { 'OK', counter, now_us, table.concat(answers) .. skip_answers }
+return { 'OK', counter, now_us, table.concat(answers) }

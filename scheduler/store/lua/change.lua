@@ -7,12 +7,12 @@
 --
 -- KEYS  1–12 core · 13 registry · 14 marks · 15 meta · 16 changes · 17 paused · 18 nudge
 -- ARGV  1 number of the load, or 0 for a change by hand
---       2 msgpack: {{entry, state, definition, pause, move, limit, armed}, …}, at most 500:
+--       then for each change: entry, state, definition, pause, move, limit, how many fires may be armed, and for each of
+--       these: id, due, its queue, new body or "", its queue then, its moment then.
 --         state       "revision mark" as the caller read it, "" if there was none
 --         definition  "" to remove the entry, "=" to keep it
 --         pause       JSON of model.Pause, "" for none, "=" to keep it
---         move        whether the mark moves; limit: to this moment at most (ms; 0: now)
---         armed       {{id, due, its queue, new body or "", its queue then, its moment then}, …}: what may be armed
+--         move        "1" if the mark moves; limit: to this moment at most (ms; 0: now)
 -- Reply {"SUPERSEDED"}, or {"OK", for each change its new "revision mark", or "!" and the state that was found instead}
 
 --@include core header ready end outcome
@@ -25,8 +25,7 @@ redis.call('HDEL', KEYS[13], '') -- a first write that needs no memory: what tak
 local now = server_time()
 if load > newest then redis.call('HSET', KEYS[15], 'load', load) end
 
-local function withdraw_or_renew(armed)
-    local id, due, queue, body, new_queue, at = armed[1], armed[2], armed[3], armed[4], armed[5], armed[6]
+local function withdraw_or_renew(id, due, queue, body, new_queue, at)
     if due <= now or not redis.call('ZSCORE', delayed_key(queue), id) then return end
     if body == '' then
         redis.call('ZREM', delayed_key(queue), id)
@@ -39,7 +38,7 @@ local function withdraw_or_renew(armed)
         redis.call('SADD', QUEUES, new_queue)
     end
     redis.call('ZADD', delayed_key(new_queue), at, id)
-    wake_for(new_queue, at, now)
+    wake_for(new_queue, tonumber(at), now)
 end
 
 local function moved_mark(entry, limit)
@@ -78,11 +77,17 @@ local function set_pause(entry, pause)
     record_skip(entry, '', 'paused', cjson.decode(was).since_ms, now, 1, '', now)
 end
 
-local function change(entry, seen, definition, pause, move, limit, armed)
+-- Carries out the change that starts at ARGV[at]; returns its answer, and where the next one starts.
+local function change(at)
+    local entry, seen, definition, pause = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+    local move, limit, armed = ARGV[at + 4] == '1', tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6])
+    local after = at + 7 + 6 * armed
     local state = redis.call('HGET', KEYS[14], entry) or ''
-    if state ~= seen then return '!' .. state end
+    if state ~= seen then return '!' .. state, after end
     local revision = redis.call('HINCRBY', KEYS[15], 'revision', 1)
-    for _, one in ipairs(armed) do withdraw_or_renew(one) end
+    for i = at + 7, after - 1, 6 do
+        withdraw_or_renew(ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5])
+    end
     local mark = tonumber(string.match(state, ' (%-?%d+)$') or 0)
     if move or state == '' then mark = moved_mark(entry, limit) end
     local new_state = string.format('%d %.0f', revision, mark)
@@ -90,10 +95,10 @@ local function change(entry, seen, definition, pause, move, limit, armed)
     set_pause(entry, pause)
     set_definition(entry, definition, state ~= '')
     redis.call('ZADD', KEYS[16], revision, entry)
-    return new_state
+    return new_state, after
 end
 
-local reply = { 'OK' }
-for _, one in ipairs(cmsgpack.unpack(ARGV[2])) do reply[#reply + 1] = change(unpack(one)) end
+local reply, at = { 'OK' }, 2
+while at <= #ARGV do reply[#reply + 1], at = change(at) end
 if #reply > 1 and redis.call('LLEN', KEYS[18]) == 0 then redis.call('RPUSH', KEYS[18], '1') end
 return reply

@@ -4,8 +4,9 @@
 -- and slot change together with the message's end (P5).
 --
 -- KEYS  1–12 core
--- ARGV  1 session · 2 outcomes, msgpack: {{id, result, ttl in ms, run, entry, state, dead}, …}, at most 1,000
---       3 how many to take (0 for none) · 4 bytes at most, about · 5 "1" to be told of each fire · 6… queues
+-- ARGV  1 session · 2 how many to take (0 for none) · 3 bytes at most, about · 4 "1" to be told of each fire
+--       5 how many queues, then the queues; then for each outcome, at most 1,000 of them:
+--       id, result, ttl in ms, run, entry, state, "1" to keep it as a dead letter
 -- Reply {"LOST"}, or {"OK", counter, now in µs, refused ids, {next moment, more, told, id, body, tries, …} or {}}
 
 --@include core header ready end outcome promote_due session take_batch
@@ -15,22 +16,23 @@ local counter = renewed(session)
 if not counter then return { 'LOST' } end
 
 local now, now_us = server_time()
-local outcomes = cmsgpack.unpack(ARGV[2])
 local held = held_key(session)
+local first = 6 + tonumber(ARGV[5])
 local refused = {}
 
-if #outcomes > 0 then
+if #ARGV >= first then
     local ids = {}
-    for i, outcome in ipairs(outcomes) do ids[i] = outcome[1] end
+    for at = first, #ARGV, 7 do ids[#ids + 1] = ARGV[at] end
     local owned = redis.call('HMGET', held, unpack(ids))
-    local ended, runs = {}, {}
-    for i, outcome in ipairs(outcomes) do
-        local id = ids[i]
+    local ended, runs, of_entries = {}, {}, {}
+    for i, id in ipairs(ids) do
+        local at = first + 7 * (i - 1)
         if owned[i] then
             ended[#ended + 1] = id
-            runs[#runs + 1] = outcome[4]
-            if outcome[2] ~= '' then redis.call('SET', PREFIX .. 'r:' .. id, outcome[2], 'PX', outcome[3]) end
-            if outcome[7] then bury(id, redis.call('HGET', MESSAGES, id) or '', now) end
+            runs[#runs + 1] = ARGV[at + 3]
+            if ARGV[at + 1] ~= '' then redis.call('SET', PREFIX .. 'r:' .. id, ARGV[at + 1], 'PX', ARGV[at + 2]) end
+            if ARGV[at + 4] ~= '' then of_entries[#of_entries + 1] = at end
+            if ARGV[at + 6] == '1' then bury(id, redis.call('HGET', MESSAGES, id) or '', now) end
         else
             refused[#refused + 1] = id
         end
@@ -40,22 +42,19 @@ if #outcomes > 0 then
         redis.call('HDEL', MESSAGES, unpack(ended))
         redis.call('HDEL', TRIES, unpack(ended))
         remember(runs)
-        for i, outcome in ipairs(outcomes) do
-            local entry = outcome[5]
-            if owned[i] and entry ~= '' then
-                remember_entry(entry, outcome[4], outcome[6], now)
-                free_slot(entry, ids[i])
-            end
+        for _, at in ipairs(of_entries) do
+            remember_entry(ARGV[at + 4], ARGV[at + 3], ARGV[at + 5], now)
+            free_slot(ARGV[at + 4], ARGV[at])
         end
         tell_waiters(ended, now)
     end
 end
 
 local taken = {}
-local n = tonumber(ARGV[3])
+local n = tonumber(ARGV[2])
 if n > 0 then
     local queues = {}
-    for i = 6, #ARGV do queues[#queues + 1] = ARGV[i] end
-    taken = take_batch(session, queues, n, tonumber(ARGV[4]), now, ARGV[5] == '1')
+    for i = 6, first - 1 do queues[#queues + 1] = ARGV[i] end
+    taken = take_batch(session, queues, n, tonumber(ARGV[3]), now, ARGV[4] == '1')
 end
 return { 'OK', counter, now_us, refused, taken }
