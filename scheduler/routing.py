@@ -1,6 +1,6 @@
 """
-Which queue a message goes to: the call's own, else the entry's, else the task's, else what the routes setting says, else
-the default queue.
+Which queue a message goes to: the call's own, else the entry's, else the task's, else what the routes setting says,
+else the default queue.
 
 Routes are a mapping from task names or globs to queues, pairs of the same, a callable, or a list of any of these. A
 callable gets ``(name, args, kwargs, options, task=None)``, as in Celery, and answers a queue, ``{"queue": …}`` or None.

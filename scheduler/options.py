@@ -1,0 +1,387 @@
+"""
+The options of tasks and entries: read once, when they are declared, with every complaint at once.
+
+People write what they like ("5m", 300, a timedelta); here each is a typed value whose name says its unit. None stands for
+"not said", so that an entry can fall back on its task and a task on the settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from scheduler.config import nearest, queue_complaint
+from scheduler.errors import InvalidEntryError, InvalidTaskError, SchedError, ScheduleError
+from scheduler.model import Ack, Catchup, Overlap
+from scheduler.timing.duration import format_duration, parse_duration_ms
+from scheduler.wire import encode_json
+
+PRIORITY_MAX = 9
+MAX_RETRIES_MAX = 100_000
+NAME_CHARS_MAX = 200
+DESCRIPTION_CHARS_MAX = 2_000
+HEADERS_BYTES_MAX = 16_384
+_DAY_MS = 86_400_000
+_YEAR_MS = 366 * _DAY_MS
+
+
+class Expires(msgspec.Struct, frozen=True):
+    """`expires` in one of its two forms: so long after the due time, or a moment (naive: see who reads it)."""
+
+    after_ms: int | None = None
+    at: datetime | None = None
+
+
+class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What `@task` was told.
+
+    Attributes:
+        queue: None: by the routes.
+        max_retries: None: without limit.
+        retry_for: Exceptions after which the run is tried again.
+        retry_backoff_ms: The pause before the first retry; each further one is twice as long.
+        retry_jitter: Whether that pause is drawn at random from nothing to its length.
+        time_limit_ms: None: none. The child that runs it is killed.
+        soft_time_limit_ms: None: none. `SoftTimeLimitExceeded` is raised in the task.
+        result_expires_ms: None: what the settings say.
+    """
+
+    queue: str | None = None
+    priority: int = 0
+    serializer: str = "json"
+    max_retries: int | None = 3
+    retry_for: tuple[type[Exception], ...] = ()
+    retry_backoff_ms: int = 1_000
+    retry_jitter: bool = True
+    time_limit_ms: int | None = None
+    soft_time_limit_ms: int | None = None
+    ack: Ack = Ack.LATE
+    ignore_result: bool = False
+    result_expires_ms: int | None = None
+    expires: Expires | None = None
+
+    @property
+    def expires_ms(self) -> int | None:
+        """`expires` as a span after the due time, where it was given so."""
+        return None if self.expires is None else self.expires.after_ms
+
+
+class EntryOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What `@schedule` or `entry` was told. Naive moments are local to the entry's zone. None: not said."""
+
+    queue: str | None = None
+    priority: int | None = None
+    tz: str | None = None
+    countdown_ms: int = 0
+    expires: Expires | None = None
+    jitter_ms: int = 0
+    overlap: Overlap = Overlap.SKIP
+    catchup: Catchup = Catchup.LATEST
+    catchup_window_ms: int = _DAY_MS
+    start: datetime | None = None
+    until: datetime | None = None
+    max_runs: int | None = None
+    enabled: bool = True
+    tags: tuple[str, ...] = ()
+    description: str = ""
+    headers: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    ack: Ack | None = None
+    ignore_result: bool | None = None
+    result_expires_ms: int | None = None
+
+
+def read_task_options(given: Mapping[str, Any], *, what: str) -> TaskOptions:
+    """
+    The options of a task from the keywords of its declaration; *what* begins each complaint.
+
+    Raises:
+        InvalidTaskError: One line for each complaint.
+    """
+    values, complaints = _read(given, TASK_OPTIONS, _NOT_OF_TASKS)
+    hard_ms, soft_ms = values.get("time_limit_ms"), values.get("soft_time_limit_ms")
+    if hard_ms is not None and soft_ms is not None and soft_ms >= hard_ms:
+        complaints.append(
+            f"soft_time_limit {format_duration(soft_ms)} must be shorter than time_limit {format_duration(hard_ms)}"
+        )
+    if values.get("ack") is Ack.EARLY and values.get("retry_for"):
+        complaints.append("ack 'early' runs at most once, so retry_for cannot stand beside it")
+    if complaints:
+        raise InvalidTaskError("\n".join(f"{what}: {complaint}" for complaint in complaints))
+    return TaskOptions(**values)
+
+
+def read_entry_options(given: Mapping[str, Any], *, what: str) -> EntryOptions:
+    """
+    The options of an entry from the keywords of its declaration; *what* begins each complaint.
+
+    Raises:
+        InvalidEntryError: One line for each complaint.
+    """
+    values, complaints = _read(given, ENTRY_OPTIONS, _NOT_OF_ENTRIES)
+    options = EntryOptions(**values)
+    if options.catchup is Catchup.ALL and options.overlap is not Overlap.ALLOW:
+        complaints.append(
+            f"catchup 'all' needs overlap='allow' (it is '{options.overlap.name.lower()}'): "
+            "runs that make up for missed ones would skip each other"
+        )
+    if "catchup_window_ms" in values and options.catchup is not Catchup.ALL:
+        complaints.append("catchup_window is how far catchup='all' looks back; without that it has no meaning")
+    start, until = options.start, options.until
+    if start and until and (start.tzinfo is None) == (until.tzinfo is None) and until <= start:
+        complaints.append(f"until {until.isoformat()} is not after start {start.isoformat()}")
+    if complaints:
+        raise InvalidEntryError("\n".join(f"{what}: {complaint}" for complaint in complaints))
+    return options
+
+
+def expires_complaint(expires: Expires | None, *, countdown_ms: int, jitter_ms: int) -> str | None:
+    """Why *expires* cannot be met, or None. A moment is looked at when the time comes."""
+    delay_ms = countdown_ms + jitter_ms
+    if expires is None or expires.after_ms is None or expires.after_ms > delay_ms:
+        return None
+    return (
+        f"expires {format_duration(expires.after_ms)} cannot be met: a run starts up to {format_duration(delay_ms)} "
+        "after the due time (countdown + jitter)"
+    )
+
+
+def name_complaint(name: object, *, what: str) -> str | None:
+    """Why *name* cannot be the name of a task or an entry, or None if it can."""
+    if not isinstance(name, str) or not name:
+        return f"{what} {name!r}: expected text"
+    if len(name) > NAME_CHARS_MAX:
+        return f"{what} {name[:40]!r}…: {len(name)} characters, {NAME_CHARS_MAX} at most"
+    if not name.isprintable() or name != name.strip() or name.startswith("-"):
+        return f"{what} {name!r}: use printable characters, no blank at either end and no '-' in front"
+    return None
+
+
+# ── how each option is read ─────────────────────────────────────────────────────────────────────────────────────────
+
+_Reader = Callable[[Any, str], Any]
+
+
+def _read(
+    given: Mapping[str, Any], known: Mapping[str, tuple[str, _Reader]], refused: Mapping[str, str]
+) -> tuple[dict[str, Any], list[str]]:
+    values: dict[str, Any] = {}
+    complaints: list[str] = []
+    for name, value in given.items():
+        if name not in known:
+            why = refused.get(name)
+            complaints.append(f"{name}: {why}" if why else f"unknown option {name!r}{nearest(name, known)}")
+            continue
+        field, reader = known[name]
+        try:
+            values[field] = reader(value, name)
+        except (ValueError, TypeError, SchedError) as error:
+            complaints.append(str(error))
+    return values, complaints
+
+
+def _queue(value: Any, name: str) -> str | None:
+    if value is None:
+        return None
+    if complaint := queue_complaint(value):
+        raise ValueError(complaint)
+    assert name
+    return str(value)
+
+
+def _integer(low: int, high: int, *, none: bool = False) -> _Reader:
+    def read(value: Any, name: str) -> int | None:
+        if value is None and none:
+            return None
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ValueError(f"{name} {value!r}: expected a whole number from {low} to {high}")
+        if not low <= value <= high:
+            raise ValueError(f"{name} {value}: outside {low}–{high}")
+        return value
+
+    return read
+
+
+def _duration(low_ms: int, high_ms: int = 100 * _YEAR_MS, *, none: bool = False) -> _Reader:
+    def read(value: Any, name: str) -> int | None:
+        if value is None and none:
+            return None
+        span_ms = parse_duration_ms(value, what=name)
+        if not low_ms <= span_ms <= high_ms:
+            raise ValueError(f"{name} {value!r}: outside {format_duration(low_ms)}–{format_duration(high_ms)}")
+        return span_ms
+
+    return read
+
+
+def _backoff(value: Any, name: str) -> int:
+    """A duration; True (Celery's) is one second, False is none."""
+    return int(value) * 1_000 if isinstance(value, bool) else int(_duration(0, _DAY_MS)(value, name))
+
+
+def _flag(value: Any, name: str) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} {value!r}: expected True or False")
+    return value
+
+
+def _choice(kind: Any) -> _Reader:
+    """One of the words of an enum: the values of a text one, the names of a numbered one in lower case."""
+    words = {(choice.value if isinstance(choice.value, str) else choice.name.lower()): choice for choice in kind}
+
+    def read(value: Any, name: str) -> Any:
+        if isinstance(value, kind):
+            return value
+        if not isinstance(value, str) or value not in words:
+            raise ValueError(f"{name} {value!r}: expected one of {', '.join(map(repr, words))}")
+        return words[value]
+
+    return read
+
+
+def _only_json(value: Any, name: str) -> str:
+    if value != "json":
+        raise ValueError(f"{name} {value!r}: this version speaks 'json'")
+    return "json"
+
+
+def _exceptions(value: Any, name: str) -> tuple[type[Exception], ...]:
+    kinds = (value,) if isinstance(value, type) else value
+    if not isinstance(kinds, Iterable) or isinstance(kinds, str):
+        raise ValueError(f"{name} {value!r}: expected exception classes")
+    kinds = tuple(kinds)
+    for kind in kinds:
+        if not isinstance(kind, type) or not issubclass(kind, Exception):
+            raise ValueError(f"{name} {kind!r}: expected exception classes (subclasses of Exception)")
+    return kinds
+
+
+def _expires(value: Any, name: str) -> Expires | None:
+    if value is None:
+        return None
+    if isinstance(value, datetime):
+        return Expires(at=value)
+    after_ms = parse_duration_ms(value, what=name)
+    if after_ms < 1:
+        raise ValueError(f"{name} {value!r}: a run that expires at once never starts; give a longer time")
+    return Expires(after_ms=after_ms)
+
+
+def _moment(value: Any, name: str) -> datetime | None:
+    if value is None or isinstance(value, datetime):
+        return value
+    if isinstance(value, str):
+        try:
+            return datetime.fromisoformat(value)
+        except ValueError:
+            pass
+    raise ValueError(f"{name} {value!r}: expected a datetime, or text as in '2026-12-01T09:00'")
+
+
+def _zone(value: Any, name: str) -> str | None:
+    if value is None:
+        return None
+    from scheduler.timing.zones import zone_name  # noqa: PLC0415 - most entries name no zone of their own
+
+    try:
+        return zone_name(value)
+    except ScheduleError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def _tags(value: Any, name: str) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, Sequence | set | frozenset):
+        raise ValueError(f"{name} {value!r}: expected a list of words")
+    words = sorted(value) if isinstance(value, set | frozenset) else list(value)
+    for word in words:
+        if not isinstance(word, str) or not word or not word.isprintable() or len(word) > 64:
+            raise ValueError(f"{name} {word!r}: a tag is a word of at most 64 printable characters")
+    return tuple(dict.fromkeys(words))
+
+
+def _description(value: Any, name: str) -> str:
+    if not isinstance(value, str) or len(value) > DESCRIPTION_CHARS_MAX:
+        raise ValueError(f"{name} {str(value)[:40]!r}: expected text of at most {DESCRIPTION_CHARS_MAX} characters")
+    return value
+
+
+def read_headers(value: Any, name: str = "headers") -> Mapping[str, Any]:
+    """
+    Headers of a message: names to plain data.
+
+    Raises:
+        ValueError: They are something else, or more than `HEADERS_BYTES_MAX`.
+        NotEncodableError: JSON cannot carry them.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise ValueError(f"{name} {value!r}: expected a mapping from names to plain data")
+    size = len(encode_json(value, what=name))
+    if size > HEADERS_BYTES_MAX:
+        raise ValueError(f"{name}: {size} bytes, {HEADERS_BYTES_MAX} at most")
+    return dict(value)
+
+
+_OF_A_RUN: Mapping[str, tuple[str, _Reader]] = {
+    "queue": ("queue", _queue),
+    "priority": ("priority", _integer(0, PRIORITY_MAX)),
+    "expires": ("expires", _expires),
+    "ack": ("ack", _choice(Ack)),
+    "ignore_result": ("ignore_result", _flag),
+    "result_expires": ("result_expires_ms", _duration(1_000, none=True)),
+}
+"""What both a task and one of its entries may say; the entry's word weighs more."""
+
+TASK_OPTIONS: Mapping[str, tuple[str, _Reader]] = {
+    **_OF_A_RUN,
+    "serializer": ("serializer", _only_json),
+    "max_retries": ("max_retries", _integer(0, MAX_RETRIES_MAX, none=True)),
+    "retry_for": ("retry_for", _exceptions),
+    "retry_backoff": ("retry_backoff_ms", _backoff),
+    "retry_jitter": ("retry_jitter", _flag),
+    "time_limit": ("time_limit_ms", _duration(1, none=True)),
+    "soft_time_limit": ("soft_time_limit_ms", _duration(1, none=True)),
+}
+
+ENTRY_OPTIONS: Mapping[str, tuple[str, _Reader]] = {
+    **_OF_A_RUN,
+    "tz": ("tz", _zone),
+    "countdown": ("countdown_ms", _duration(0)),
+    "jitter": ("jitter_ms", _duration(0)),
+    "overlap": ("overlap", _choice(Overlap)),
+    "catchup": ("catchup", _choice(Catchup)),
+    "catchup_window": ("catchup_window_ms", _duration(1_000)),
+    "start": ("start", _moment),
+    "until": ("until", _moment),
+    "max_runs": ("max_runs", _integer(1, 2**32 - 1, none=True)),
+    "enabled": ("enabled", _flag),
+    "tags": ("tags", _tags),
+    "description": ("description", _description),
+    "headers": ("headers", read_headers),
+}
+
+ONLY_OF_TASKS = frozenset(TASK_OPTIONS) - frozenset(ENTRY_OPTIONS)
+"""What says how the function is run, whoever asks for it."""
+
+_NOT_YET = {
+    "exchange": "this version routes by the name of a queue; use queue=",
+    "routing_key": "this version routes by the name of a queue; use queue=",
+    "unique": "this version does not keep runs unique; overlap='skip' does so for the fires of one entry",
+    "rate_limit": "this version does not limit the rate of a task",
+}
+_NOT_OF_TASKS = {
+    **_NOT_YET,
+    "autoretry_for": "it is called retry_for here",
+    "acks_late": "late is the default here; ack='early' is Celery's acks_late=False",
+    "default_retry_delay": "it is called retry_backoff here",
+    "routes": "a setting, not an option of a task",
+    **{name: "belongs to an entry: give it to @schedule or entry()" for name in set(ENTRY_OPTIONS) - set(_OF_A_RUN)},
+}
+_NOT_OF_ENTRIES = {
+    **_NOT_YET,
+    **{name: "belongs to the task: give it to @task" for name in (*ONLY_OF_TASKS, "bind", "base")},
+}
