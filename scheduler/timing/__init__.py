@@ -8,5 +8,6 @@ seconds that a zone's table turns into instants (`wall`, `zone_table`).
 from scheduler.timing.base import Schedule
 from scheduler.timing.crontab import crontab
 from scheduler.timing.data import schedule_from_data
+from scheduler.timing.every import every
 
-__all__ = ["Schedule", "crontab", "schedule_from_data"]
+__all__ = ["Schedule", "crontab", "every", "schedule_from_data"]

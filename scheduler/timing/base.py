@@ -26,7 +26,7 @@ UTC_S_MAX: Final = (datetime.max.replace(tzinfo=UTC) - EPOCH) // timedelta(secon
 UPCOMING_MAX: Final = 100_000
 
 
-class Schedule(BaseTrigger):  # type: ignore[misc]
+class Schedule(BaseTrigger):
     """
     A rule that says when an entry fires.
 

@@ -153,8 +153,7 @@ def _add_term(parsed: Field, kind: FieldKind, term: str) -> str:
     """Add what *term* (in lower case) says to *parsed*, and return its canonical spelling."""
     match = _TERM.fullmatch(term)
     if match is not None:
-        star, first, last, step = match.groups()
-        _add_range(parsed, kind, term, star, first, last, step)
+        _add_range(parsed, kind, match)
         return term
     if kind.is_day and _add_day_term(parsed, kind, term):
         return term.upper() if kind is DAY_OF_MONTH else term[:-1] + term[-1].upper()
@@ -168,9 +167,8 @@ def _add_term(parsed: Field, kind: FieldKind, term: str) -> str:
     raise InvalidScheduleError(_not_understood(kind, term))
 
 
-def _add_range(
-    parsed: Field, kind: FieldKind, term: str, star: str | None, first: str | None, last: str | None, step: str | None
-) -> None:
+def _add_range(parsed: Field, kind: FieldKind, match: re.Match[str]) -> None:
+    star, first, last, step = match.groups()
     step_value = 1 if step is None else _step(kind, step)
     if star is not None or first is None:
         low, high = kind.low, kind.wrap_max
@@ -179,7 +177,7 @@ def _add_range(
         high = _value(kind, last) if last is not None else low if step is None else kind.high
     if step is not None:
         span = high - low if low <= high else high - low + kind.wrap_max - kind.low + 1
-        _note_step(parsed, kind, step_value, low, low + span, shown_as=term)
+        _note_step(parsed, kind, step_value, low, low + span, shown_as=match.group())
     parsed.mask |= _range_mask(kind, low, high, step_value)
 
 
@@ -270,7 +268,7 @@ def _number(kind: FieldKind, text: str) -> int:
 def _note_step(parsed: Field, kind: FieldKind, step: int, low: int, high: int, *, shown_as: str = "") -> None:
     if step > high - low:
         parsed.oddities.append(
-            f"{kind.name} '{shown_as or f'H/{step}'}': the step {step} is larger than its range, so only one value matches"
+            f"{kind.name} '{shown_as or f'H/{step}'}': step {step} is larger than the range; one value matches"
         )
 
 

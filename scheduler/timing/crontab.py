@@ -282,7 +282,7 @@ def _split(expr: object) -> tuple[str, ...]:
     for position, char in enumerate(expr):
         if not (" " <= char <= "~" or char == "\t"):
             raise InvalidScheduleError(
-                f"crontab {shown(expr)}: character {position + 1}, {ascii(char)}, is outside printable ASCII; "
+                f"crontab {shown(expr)}: character {position + 1}, {char!a}, is outside printable ASCII; "
                 "only blanks and tabs separate fields"
             )
     fields = tuple(expr.split())
@@ -329,7 +329,7 @@ def _keyword_item(kind: FieldKind, value: object) -> str:
         return str(int(value))
     if not isinstance(value, str):
         raise InvalidScheduleError(
-            f"crontab: {kind.name} is {shown(value)}; give text, a whole number within {kind.bounds}, or a list of those"
+            f"crontab: {kind.name} is {shown(value)}; give text, a number within {kind.bounds}, or a list of those"
         )
     text = value if len(value) <= EXPRESSION_CHARS_MAX else ""
     if not text or not all(" " <= char <= "~" for char in text):
@@ -408,7 +408,6 @@ def _described(text: str) -> str:
         options = Options()
         options.use_24hour_time_format = True
         options.locale_code = "en_US"
-        options.throw_exception_on_parse_error = True
         return str(get_description(text, options))
     except Exception:
         return text

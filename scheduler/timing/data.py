@@ -8,6 +8,7 @@ from typing import Any
 from scheduler.errors import InvalidScheduleError
 from scheduler.timing.base import Schedule
 from scheduler.timing.crontab import crontab
+from scheduler.timing.every import every
 from scheduler.timing.wording import shown
 
 
@@ -35,4 +36,8 @@ def _crontab(arguments: dict[str, Any]) -> Schedule:
     return crontab(arguments.pop("expr"), **arguments)
 
 
-_BUILDERS: dict[str, Callable[[dict[str, Any]], Schedule]] = {"crontab": _crontab}
+def _every(arguments: dict[str, Any]) -> Schedule:
+    return every(arguments.pop("period", None), **arguments)
+
+
+_BUILDERS: dict[str, Callable[[dict[str, Any]], Schedule]] = {"crontab": _crontab, "every": _every}

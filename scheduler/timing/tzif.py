@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
+from calendar import monthrange
 from dataclasses import dataclass
 from datetime import date
 
@@ -31,10 +32,8 @@ class RuleDate:
             first = date(year, self.month, 1).toordinal()
             # Ordinal 7 is a Sunday, so that an ordinal modulo 7 is cron's weekday.
             ordinal = first + (self.day - first) % 7 + 7 * (self.week - 1)
-            if self.week == 5 and (self.month == 12 and ordinal > date(year, 12, 31).toordinal()):
-                ordinal -= 7
-            elif self.week == 5 and self.month < 12 and ordinal >= date(year, self.month + 1, 1).toordinal():
-                ordinal -= 7
+            if ordinal >= first + monthrange(year, self.month)[1]:
+                ordinal -= 7  # Week 5 is the last one, which may be the fourth.
         else:
             ordinal = date(year, 1, 1).toordinal() + self.day
             leap_day_passed = self.kind == "J" and self.day >= 59 and _is_leap(year)

@@ -50,8 +50,7 @@ def first_fire_s(pattern: Pattern, zone: Zone, floors_s: list[int], after_s: int
     tile = bisect_right(zone.starts_s, after_s) - 1
     offset_s = zone.offsets_s[tile]
     lower_s = after_s + offset_s + 1
-    if lower_s < floors_s[tile]:
-        lower_s = floors_s[tile]
+    lower_s = max(lower_s, floors_s[tile])
     match_s = pattern.at_or_after(lower_s + shift_s)
     if match_s is None:
         return None
@@ -60,7 +59,7 @@ def first_fire_s(pattern: Pattern, zone: Zone, floors_s: list[int], after_s: int
     return _first_in_later_tiles(pattern, zone, floors_s, tile, lower_s, match_s - shift_s, shift_s)
 
 
-def _first_in_later_tiles(
+def _first_in_later_tiles(  # noqa: PLR0917 - the state of a search that has begun
     pattern: Pattern, zone: Zone, floors_s: list[int], tile: int, lower_s: int, match_s: int, shift_s: int
 ) -> int | None:
     """

@@ -85,10 +85,8 @@ class Zone:
         for tile, (before_s, after_s) in enumerate(pairwise(self.offsets_s), start=1):
             jump_s = after_s - before_s
             start_s, left_s = self.local_starts_s[tile], self.local_ends_s[tile - 1]
-            if jump_s <= -CORRECTION_S or not fold_once:
-                reached_s = min(left_s, start_s)
-            else:
-                reached_s = max(reached_s, left_s)
+            is_first_pass = jump_s <= -CORRECTION_S or not fold_once
+            reached_s = min(left_s, start_s) if is_first_pass else max(reached_s, left_s)
             floors.append(reached_s if run_gaps and jump_s < CORRECTION_S else max(reached_s, start_s))
         return floors
 

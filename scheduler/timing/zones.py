@@ -14,7 +14,7 @@ import re
 import zoneinfo
 from datetime import UTC, tzinfo
 from functools import cache, lru_cache
-from importlib import resources
+from importlib import import_module, resources
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -110,7 +110,7 @@ def _data() -> _Data:
 
 def _package_version() -> str | None:
     try:
-        import tzdata  # noqa: PLC0415 - a host may do without it
+        tzdata = import_module("tzdata")  # A host may do without it.
     except ImportError:
         return None
     return str(getattr(tzdata, "IANA_VERSION", ""))
