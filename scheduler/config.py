@@ -96,7 +96,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         """The URL without its password: for messages, logs and tables."""
         return redact_url(self.redis_url)
 
-    @property
     def redis_password(self) -> str | None:
         """
         The password in `redis_password_file`, read now so that a changed secret is found; None without a file.

@@ -1,8 +1,8 @@
 """
 The options of tasks and entries: read once, when they are declared, with every complaint at once.
 
-People write what they like ("5m", 300, a timedelta); here each is a typed value whose name says its unit. None stands for
-"not said", so that an entry can fall back on its task and a task on the settings.
+People write what they like ("5m", 300, a timedelta); here each is a typed value whose name says its unit. None stands
+for "not said", so that an entry can fall back on its task and a task on the settings.
 """
 
 from __future__ import annotations
@@ -379,9 +379,9 @@ _NOT_OF_TASKS = {
     "acks_late": "late is the default here; ack='early' is Celery's acks_late=False",
     "default_retry_delay": "it is called retry_backoff here",
     "routes": "a setting, not an option of a task",
-    **{name: "belongs to an entry: give it to @schedule or entry()" for name in set(ENTRY_OPTIONS) - set(_OF_A_RUN)},
+    **dict.fromkeys(set(ENTRY_OPTIONS) - set(_OF_A_RUN), "belongs to an entry: give it to @schedule or entry()"),
 }
 _NOT_OF_ENTRIES = {
     **_NOT_YET,
-    **{name: "belongs to the task: give it to @task" for name in (*ONLY_OF_TASKS, "bind", "base")},
+    **dict.fromkeys((*ONLY_OF_TASKS, "bind", "base"), "belongs to the task: give it to @task"),
 }
