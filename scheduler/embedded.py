@@ -58,7 +58,8 @@ class EmbeddedServer:
         self._tcp = tcp
         self._owner_file = self.state_dir / "valkey.owner"
         self._server: ValkeyServer | None = None
-        self._adopted_pid: int | None = None
+        self._adopted = False
+        self._pid: int | None = None
         _check_path(self.state_dir, self.unix_socket)
 
     @property
@@ -74,14 +75,21 @@ class EmbeddedServer:
         return f"redis://127.0.0.1:{self._server.port}"
 
     @property
-    def pid(self) -> int | None:
-        """The server's process, or None while none answers."""
-        return _pid_behind(self.unix_socket)
+    def pid(self) -> int:
+        """The server's process, from `start()` to `stop()` or `kill()`, whether it answers or not."""
+        if self._pid is None:
+            raise RuntimeError("the embedded server was not started")
+        return self._pid
+
+    @property
+    def answers(self) -> bool:
+        """Whether a server answers here now, ours or not."""
+        return _pid_behind(self.unix_socket) is not None
 
     @property
     def owned(self) -> bool:
         """Whether `stop()` will stop it: it was started here, or taken over from a process that died."""
-        return self._server is not None or self._adopted_pid is not None
+        return self._server is not None or self._adopted
 
     def start(self) -> None:
         """
@@ -98,29 +106,28 @@ class EmbeddedServer:
             if self._find():
                 return
             self._launch()
+            self._pid = _pid_behind(self.unix_socket)
             self._owner_file.write_text(f"{os.getpid()}\n")
 
     def stop(self) -> None:
         """Stop the server if it is ours; what it was told is on disk then."""
-        server, self._server = self._server, None
-        pid, self._adopted_pid = self._adopted_pid, None
+        server, adopted_pid = self._let_go()
         if server is not None:
             server.stop(timeout=STOP_S_MAX)
-        elif pid is not None:
-            _end_process(pid)
+        elif adopted_pid is not None:
+            _end_process(adopted_pid)
         else:
             return
         self._owner_file.unlink(missing_ok=True)
 
     def kill(self) -> None:
         """End it like a power cut (SIGKILL), if it is ours. `start()` brings it back with what its file remembers."""
-        server, self._server = self._server, None
-        pid, self._adopted_pid = self._adopted_pid, None
+        server, adopted_pid = self._let_go()
         if server is not None:
             server.terminate()
-        elif pid is not None:
+        elif adopted_pid is not None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                os.kill(adopted_pid, signal.SIGKILL)
 
     def __enter__(self) -> EmbeddedServer:
         self.start()
@@ -128,6 +135,12 @@ class EmbeddedServer:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.stop()
+
+    def _let_go(self) -> tuple[ValkeyServer | None, int | None]:
+        """What is ours to end: a server started here, or the process of one taken over."""
+        ours = self._server, self._pid if self._adopted else None
+        self._server, self._pid, self._adopted = None, None, False
+        return ours
 
     def _find(self) -> bool:
         """Whether a server answers here; it becomes ours if whoever started it is dead."""
@@ -141,8 +154,9 @@ class EmbeddedServer:
             pid = _pid_behind(self.unix_socket)
         if pid is None:
             return False
+        self._pid = pid
         if not _owner_lives(self._owner_file):
-            self._adopted_pid = pid
+            self._adopted = True
             self._owner_file.write_text(f"{os.getpid()}\n")
         return True
 

