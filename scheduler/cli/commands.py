@@ -1,0 +1,46 @@
+"""The table of commands: where each lives and its line of help, so that `sched --help` imports none of them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Row(NamedTuple):
+    """
+    One command.
+
+    Attributes:
+        home: Its module in this package and its name there, ``module:name``.
+        family: The heading it stands under in the help.
+        help: One line; the command's own docstring says the rest.
+    """
+
+    home: str
+    family: str
+    help: str
+
+
+_RUN, _LOOK, _STEER, _SERVICE = "Run", "Look", "Steer", "The service"
+
+COMMANDS: dict[str, Row] = {
+    "dev": Row("dev:dev", _RUN, "Beat, worker and embedded server in one go."),
+    "beat": Row("processes:beat", _RUN, "Run a beat: one of them leads, the others stand by."),
+    "worker": Row("processes:worker", _RUN, "Run a worker."),
+    "list": Row("entries:list_entries", _LOOK, "The entries, and when each fires next."),
+    "show": Row("entries:show", _LOOK, "One entry: its schedule, options, counters and last runs."),
+    "next": Row("upcoming:upcoming", _LOOK, "The next fires of an entry or of an expression."),
+    "runs": Row("runs:runs", _LOOK, "What ran, what runs, and what was skipped and why."),
+    "result": Row("runs:result", _LOOK, "One run, with its result or traceback."),
+    "check": Row("check:check", _LOOK, "Every mistake in the schedule files; needs no Redis."),
+    "trigger": Row("send:trigger", _STEER, "Run an entry now, or at a time."),
+    "call": Row("send:call", _STEER, "Run a task by its name."),
+    "pause": Row("pause:pause", _STEER, "Stop an entry from firing, until a time or until resumed."),
+    "resume": Row("pause:resume", _STEER, "Let a paused entry fire again."),
+    "cancel": Row("runs:cancel", _STEER, "Cancel a run that waits, or stop one that runs."),
+    "purge": Row("queues:purge", _STEER, "End every call that waits in a queue."),
+    "reload": Row("service:reload", _STEER, "Ask the beats to load the schedule files again."),
+    "status": Row("service:status", _SERVICE, "Leader, beats, workers and queues at a glance."),
+    "leader": Row("leadership:leader", _SERVICE, "Who leads, who led, and asking the leader to step down."),
+    "workers": Row("service:workers", _SERVICE, "The live workers and what they hold."),
+    "queues": Row("queues:queues", _SERVICE, "The queues and how full they are."),
+}

@@ -1,0 +1,191 @@
+"""`sched list` and `sched show`: what stands in the registry on Redis. No schedule file is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from scheduler.cli.group import Command
+from scheduler.cli.invocation import Invocation, say
+from scheduler.cli.moments import show_moment, show_span
+from scheduler.cli.names import matching, resolve
+from scheduler.cli.output import Column, state_style
+from scheduler.cli.run_view import run_columns, run_data
+from scheduler.cli.view import EntryView, entry_data, pause_data, views
+from scheduler.clock import iso
+from scheduler.model import Catchup, Entry, Overlap, Run
+
+if TYPE_CHECKING:
+    from scheduler.store import Store
+
+SHOWN_RUNS = 10
+
+
+@click.command("list", cls=Command)
+@click.argument("pattern", required=False)
+@click.pass_obj
+def list_entries(sched: Invocation, pattern: str | None) -> None:
+    """The entries, and when each fires next.
+
+    PATTERN is a glob such as 'mail-*', or text that the name contains.
+    """
+    store = sched.store
+    records = {record.name: record for record in store.registry.all()}
+    names = matching(pattern, sorted(records))
+    view = views(store)
+    found = [view(records[name]) for name in names]
+    if not found:
+        nothing = f"no entry matches {pattern!r}" if records else "there are no entries yet; a beat publishes them"
+        say(f"sched: {nothing}")
+    now_ms = int(store.queues.time_ms())
+    sched.out.many(found, data=entry_data, columns=_columns(sched, now_ms))
+
+
+def _columns(sched: Invocation, now_ms: int) -> list[Column[EntryView]]:
+    def left(view: EntryView) -> str:
+        return "" if view.next_ms is None else show_span(max(0, view.next_ms - now_ms))
+
+    return [
+        Column("NAME", lambda view: view.entry.name),
+        Column("SCHEDULE", _schedule_text, wide=True),
+        Column("NEXT", lambda view: show_moment(view.next_ms, sched.zone)),
+        Column("IN", left),
+        Column("LAST", lambda view: show_moment(view.last_ms, sched.zone)),
+        Column("STATE", lambda view: view.condition, style=state_style),
+        Column("QUEUE", lambda view: view.entry.queue),
+    ]
+
+
+def _schedule_text(view: EntryView) -> str:
+    return view.schedule.text if view.zone == "UTC" else f"{view.schedule.text} {view.zone}"
+
+
+class Details(msgspec.Struct, frozen=True):
+    """What `sched show` knows of one entry."""
+
+    view: EntryView
+    counts: dict[str, int]
+    runs: list[Run]
+
+
+@click.command("show", cls=Command)
+@click.argument("name")
+@click.pass_obj
+def show(sched: Invocation, name: str) -> None:
+    """One entry: its schedule, options, counters and last runs.
+
+    NAME may be shortened, as long as it means one entry.
+    """
+    store = sched.store
+    details = _details(store, name)
+    sched.out.one(details, data=details_data, facts=lambda details: _facts(details, sched))
+    if not sched.wants_json and details.runs:
+        sched.out.gap()
+        sched.out.many(details.runs, data=run_data, columns=run_columns(sched.zone, entry=False))
+
+
+def _details(store: Store, name: str) -> Details:
+    record = store.registry.get(name)
+    if record is None or record.entry is None:
+        records = {record.name: record for record in store.registry.all()}
+        record = records[resolve(name, records)]
+    return Details(
+        view=views(store)(record),
+        counts=store.registry.counts(record.name),
+        runs=store.history.runs(record.name, n=SHOWN_RUNS),
+    )
+
+
+def details_data(details: Details) -> dict[str, Any]:
+    """The entry with everything about it, for programs."""
+    return {
+        **entry_data(details.view),
+        "description": details.view.entry.description,
+        "pause": pause_data(details.view.pause),
+        "options": options_data(details.view.entry),
+        "counters": details.counts,
+        "runs": [run_data(run) for run in details.runs],
+    }
+
+
+def options_data(entry: Entry) -> dict[str, Any]:
+    """What the entry's author chose; durations in seconds, named so."""
+    return {
+        "args": entry.args,
+        "kwargs": entry.kwargs,
+        "priority": entry.priority,
+        "countdown_s": entry.countdown_ms / 1000,
+        "jitter_s": entry.jitter_ms / 1000,
+        "expires_after_s": None if entry.expires_after_ms is None else entry.expires_after_ms / 1000,
+        "expires_at": iso(entry.expires_at_ms),
+        "overlap": entry.overlap.name.lower(),
+        "catchup": entry.catchup.name.lower(),
+        "catchup_window_s": entry.catchup_window_ms / 1000,
+        "start": iso(entry.start_ms),
+        "until": iso(entry.until_ms),
+        "max_runs": entry.max_runs,
+        "ack": entry.ack,
+        "ignore_result": entry.ignore_result,
+        "result_expires_s": entry.result_expires_ms / 1000,
+        "tags": entry.tags,
+        "headers": entry.headers,
+        "origin": entry.origin,
+    }
+
+
+def _facts(details: Details, sched: Invocation) -> Iterator[tuple[str, str]]:
+    view, tz = details.view, sched.zone
+    entry = view.entry
+    yield "name", entry.name
+    yield "description", entry.description
+    yield "task", entry.task
+    yield "schedule", f"{_schedule_text(view)} ({view.schedule.words()})"
+    yield "queue", entry.queue
+    yield "next fire", show_moment(view.next_ms, tz) or _why_none(view)
+    yield "last fire", show_moment(view.last_ms, tz)
+    yield "last end", f"{view.last_state} {show_moment(view.last_end_ms, tz)}" if view.last_state else ""
+    yield "paused", _pause_text(view, sched)
+    yield "args", _raw(entry.args, b"[]")
+    yield "kwargs", _raw(entry.kwargs, b"{}")
+    yield from ((label, text) for label, text in _chosen(entry, sched))
+    yield "source", entry.source or "made by hand"
+    yield "outcomes", ", ".join(f"{outcome} {count}" for outcome, count in sorted(details.counts.items()))
+
+
+def _chosen(entry: Entry, sched: Invocation) -> Iterable[tuple[str, str]]:
+    """The options that are not at their defaults, and the two that everybody asks about."""
+    yield "overlap", entry.overlap.name.lower() + (" (default)" if entry.overlap is Overlap.SKIP else "")
+    yield "catch-up", entry.catchup.name.lower() + (" (default)" if entry.catchup is Catchup.LATEST else "")
+    yield "priority", str(entry.priority or "")
+    yield "countdown", show_span(entry.countdown_ms) if entry.countdown_ms else ""
+    yield "jitter", show_span(entry.jitter_ms) if entry.jitter_ms else ""
+    yield "expires", f"{show_span(entry.expires_after_ms)} after the due time" if entry.expires_after_ms else ""
+    yield "expires at", show_moment(entry.expires_at_ms, sched.zone)
+    yield "start", show_moment(entry.start_ms, sched.zone)
+    yield "until", show_moment(entry.until_ms, sched.zone)
+    yield "max runs", str(entry.max_runs or "")
+    yield "tags", ", ".join(entry.tags)
+
+
+def _why_none(view: EntryView) -> str:
+    if not view.entry.enabled:
+        return "none: it is disabled"
+    return "none until it is resumed" if view.pause else "none: its schedule, until or max_runs is used up"
+
+
+def _pause_text(view: EntryView, sched: Invocation) -> str:
+    pause = view.pause
+    if pause is None:
+        return ""
+    until = f", until {show_moment(pause.until_ms, sched.zone)}" if pause.until_ms else ""
+    by = f" by {pause.by}" if pause.by else ""
+    reason = f": {pause.reason}" if pause.reason else ""
+    return f"since {show_moment(pause.since_ms, sched.zone)}{until}{by}{reason}"
+
+
+def _raw(raw: msgspec.Raw, default: bytes) -> str:
+    text = bytes(raw)
+    return "" if text == default else text.decode()

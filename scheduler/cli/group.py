@@ -1,0 +1,126 @@
+"""The frame of `sched`: commands imported when they are used, and options that may stand before or after them."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from typing import Any
+
+import click
+
+from scheduler.cli.commands import COMMANDS
+from scheduler.cli.invocation import FORMATS, Invocation
+
+
+def _remember(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if value is not None and param.name is not None:
+        ctx.ensure_object(Invocation).told[param.name] = value
+
+
+def _global_options() -> list[click.Option]:
+    options: tuple[tuple[list[str], str, str | click.Choice[str]], ...] = (
+        (["-A", "--app"], "The App to work for: MODULE or MODULE:APP.", "MODULE[:APP]"),
+        (
+            ["--config", "config_file"],
+            "The settings (default: sched.toml, or [tool.sched] in pyproject.toml).",
+            "FILE",
+        ),
+        (["--redis-url"], "Redis or Valkey: redis:// rediss:// unix://", "URL"),
+        (["--namespace"], "What the keys on Redis begin with.", "NAME"),
+        (["--tz"], "Show and read times in this zone.", "ZONE"),
+        (["-o", "--output"], "How to print.", click.Choice(FORMATS)),
+    )
+    return [
+        click.Option(
+            names,
+            help=text,
+            metavar=kind if isinstance(kind, str) else None,
+            type=str if isinstance(kind, str) else kind,
+            expose_value=False,
+            callback=_remember,
+        )
+        for names, text, kind in options
+    ]
+
+
+class Command(click.Command):
+    """A command of `sched`: it takes the global options too, as people type them."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        own = {name for param in self.params for name in param.opts}
+        self.global_options = [option for option in _global_options() if not own & set(option.opts)]
+        self.params = [*self.params, *self.global_options]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The command's own options first, then those of every command."""
+        _write(formatter, "Options", _records(ctx, (p for p in self.get_params(ctx) if p not in self.global_options)))
+        _write(formatter, "Options of every command", _records(ctx, self.global_options))
+
+
+class Sched(click.Group):
+    """`sched` itself: it knows its commands from the table, and imports the one that is used."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            name="sched",
+            help="Steadybeat: fire every entry exactly once, whoever leads.",
+            params=[
+                *_global_options(),
+                click.Option(
+                    ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_version,
+                    help="Print the version.",
+                ),
+            ],
+            no_args_is_help=True,
+            context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+        )  # fmt: skip
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Every command, in the order of the help."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        """The command called *cmd_name*, imported now."""
+        row = COMMANDS.get(cmd_name)
+        if row is None:
+            return None
+        module, _, name = row.home.partition(":")
+        command = getattr(importlib.import_module(f"scheduler.cli.{module}"), name)
+        assert isinstance(command, click.Command), row.home
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that *args* begin with; a wrong name is refused with the nearest right ones."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            near = difflib.get_close_matches(name, COMMANDS, n=3)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise click.UsageError(f"there is no command {name!r}{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - see above
+        """The table, by family."""
+        for family in dict.fromkeys(row.family for row in COMMANDS.values()):
+            _write(formatter, family, [(name, row.help) for name, row in COMMANDS.items() if row.family == family])
+
+
+def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        from importlib.metadata import version  # noqa: PLC0415 - slow, and asked for once in a while
+
+        click.echo(f"sched {version('steadybeat')}")
+        ctx.exit()
+
+
+def _records(ctx: click.Context, params: Iterable[click.Parameter]) -> list[tuple[str, str]]:
+    return [record for param in params if (record := param.get_help_record(ctx)) is not None]
+
+
+def _write(formatter: click.HelpFormatter, title: str, records: list[tuple[str, str]]) -> None:
+    if records:
+        with formatter.section(title):
+            formatter.write_dl(records)

@@ -1,0 +1,98 @@
+"""One call of `sched`: what it was told, and what follows from that, made when it is first asked for."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from datetime import tzinfo
+
+    from scheduler.cli.output import Output
+    from scheduler.config import Config
+    from scheduler.store import Store
+
+FORMATS = ("table", "json", "jsonl")
+
+
+class Invocation:
+    """
+    What this call of `sched` was told, and config, store, zone and output, each made at its first use.
+
+    Attributes:
+        told: The global options that were given, by name: app, config_file, redis_url, namespace, tz, output.
+    """
+
+    def __init__(self) -> None:
+        self.told: dict[str, str] = {}
+
+    @property
+    def output_format(self) -> str:
+        """One of `FORMATS`."""
+        return self.told.get("output", "table")
+
+    @property
+    def wants_json(self) -> bool:
+        """Whether a program reads what we print."""
+        return self.output_format != "table"
+
+    @cached_property
+    def config(self) -> Config:
+        """The settings: file, environment, then the flags of this call."""
+        from scheduler.config import load_config  # noqa: PLC0415
+
+        flags: dict[str, object] = {name: self.told[name] for name in ("redis_url", "namespace") if name in self.told}
+        return load_config(config_file=self.told.get("config_file"), overrides=flags)
+
+    @cached_property
+    def store(self) -> Store:
+        """The store; it connects at its first call."""
+        from scheduler.store import open_store  # noqa: PLC0415
+
+        return open_store(self.config, role="cli")
+
+    @cached_property
+    def zone(self) -> tzinfo:
+        """The zone that people's times are shown and read in: `--tz`, else the `timezone` setting."""
+        from scheduler.cli.moments import zone  # noqa: PLC0415
+
+        return zone(self.told.get("tz") or self.config.timezone)
+
+    @cached_property
+    def out(self) -> Output:
+        """Where data goes."""
+        from scheduler.cli.output import Output  # noqa: PLC0415
+
+        return Output(self.output_format)
+
+    @property
+    def url(self) -> str:
+        """Redis' address without its password, once the settings were read."""
+        config: Config | None = self.__dict__.get("config")
+        return "" if config is None else config.redacted_url
+
+    def close(self) -> None:
+        """Let go of Redis, if it was ever spoken to."""
+        store: Store | None = self.__dict__.get("store")
+        if store is not None:
+            store.close()
+
+
+def say(text: str) -> None:
+    """A message for people: to stderr, so that data stays clean."""
+    click.echo(text, err=True)
+
+
+def who() -> str:
+    """Who does this, for the records of pauses: ``user@host``."""
+    import getpass  # noqa: PLC0415
+    import socket  # noqa: PLC0415
+
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"

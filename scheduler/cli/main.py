@@ -1,0 +1,75 @@
+"""From argv to an exit code: data to stdout, messages to stderr, never a traceback unless `SCHED_DEBUG=1`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from scheduler.cli.exits import Exit, exit_code, explain, explain_usage, redact
+from scheduler.cli.group import Sched
+from scheduler.cli.invocation import Invocation
+from scheduler.errors import SchedError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """
+    Run `sched` with *argv* (default: the process' own) and return its exit code.
+
+    Raises:
+        Exception: Whatever went wrong, as it was raised, if `SCHED_DEBUG` is set.
+    """
+    sched = Sched()
+    if "_SCHED_COMPLETE" in os.environ:
+        sched.main(prog_name="sched")
+    invocation = Invocation()
+    try:
+        try:
+            return _run(sched, list(sys.argv[1:] if argv is None else argv), invocation)
+        finally:
+            invocation.close()
+    except (click.exceptions.Exit, click.Abort, KeyboardInterrupt, BrokenPipeError) as error:
+        return _ended(error)
+    except Exception as error:
+        if os.environ.get("SCHED_DEBUG"):
+            raise
+        return _failed(error, invocation)
+
+
+def _run(sched: Sched, args: list[str], invocation: Invocation) -> int:
+    with sched.make_context("sched", args, obj=invocation) as context:
+        code = sched.invoke(context)
+    # Flushed here: a pipe that was closed early is then an exception that we see.
+    sys.stdout.flush()
+    return int(code or 0)
+
+
+def _ended(error: BaseException) -> int:
+    """The exit code of a call that was ended rather than failed."""
+    if isinstance(error, click.exceptions.Exit):
+        return error.exit_code
+    if isinstance(error, BrokenPipeError):
+        # The reader (`| head`) has what it wanted. Python flushes stdout once more at exit: give it somewhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.OK
+    return Exit.INTERRUPTED
+
+
+def _failed(error: Exception, invocation: Invocation) -> int:
+    """Tell people what went wrong, a line for each complaint, and return the exit code."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.format_message(), err=True)
+        return Exit.USAGE
+    if isinstance(error, click.ClickException):
+        lines, code = [explain_usage(error)], int(Exit.USAGE if isinstance(error, click.UsageError) else Exit.FAILED)
+    elif isinstance(error, SchedError):
+        lines, code = explain(error, url=invocation.url), exit_code(error)
+    else:
+        what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        lines = [f"this should not happen: {' '.join(what.split())}; SCHED_DEBUG=1 shows where"]
+        code = Exit.FAILED
+    for line in lines:
+        click.echo(redact(f"sched: {line}"), err=True)
+    return code

@@ -1,0 +1,35 @@
+"""What a run gave, as people and programs see it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from scheduler.model import ResultRecord
+
+_RAISED = frozenset({"FAILURE", "RETRY"})
+
+
+def result_data(record: ResultRecord | None) -> dict[str, Any]:
+    """``{result, exception, traceback, meta}``: `exception` says what a failure raised, and `result` is None then."""
+    if record is None:
+        return {"result": None, "exception": None, "traceback": None, "meta": None}
+    raised = record.state in _RAISED
+    return {
+        "result": None if raised else record.result,
+        "exception": record.result if raised else None,
+        "traceback": record.traceback,
+        "meta": record.meta,
+    }
+
+
+def result_text(record: ResultRecord) -> str:
+    """The return value as JSON, or the exception as ``Type: message``."""
+    if record.state not in _RAISED:
+        return bytes(record.result).decode()
+    raised = msgspec.json.decode(record.result)
+    if not isinstance(raised, dict):
+        return str(raised)
+    name, message = str(raised.get("type", "")), str(raised.get("message", ""))
+    return f"{name}: {message}" if message else name

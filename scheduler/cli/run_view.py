@@ -1,0 +1,92 @@
+"""A run as people and programs see it."""
+
+from __future__ import annotations
+
+from datetime import tzinfo
+from typing import Any
+
+from scheduler.cli.moments import show_moment, show_span
+from scheduler.cli.output import Column, state_style
+from scheduler.clock import iso
+from scheduler.model import Run
+
+
+def run_data(run: Run) -> dict[str, Any]:
+    """
+    A run for programs; the shape of `sched runs -o json`.
+
+    A stretch of due times that were skipped has no state; it covers `count` due times from `scheduled_for` to
+    `scheduled_to`, for the reason `outcome`.
+    """
+    return {
+        "id": run.id or None,
+        "entry": run.entry or None,
+        "task": run.task or None,
+        "scheduled_for": moment(run.due_ms),
+        "enqueued_at": moment(run.enqueued_ms),
+        "started_at": moment(run.started_ms),
+        "finished_at": moment(run.finished_ms),
+        "state": run.state or None,
+        "outcome": run.outcome or None,
+        "worker": run.worker or None,
+        "attempt": run.attempt or None,
+        "lateness_s": lateness_s(run),
+        "duration_s": duration_s(run),
+        "queue": run.queue or None,
+        "error": run.error or None,
+        "count": run.count,
+        "scheduled_to": moment(run.to_ms),
+    }
+
+
+def moment(ms: int) -> str | None:
+    """ISO 8601 of *ms*; None for 0, which means none in a run."""
+    return iso(ms) if ms else None
+
+
+def lateness_s(run: Run) -> float | None:
+    """Seconds from the due time to the start, or None where there is no due time or no start."""
+    return (run.started_ms - run.due_ms) / 1000 if run.due_ms and run.started_ms else None
+
+
+def duration_s(run: Run) -> float | None:
+    """Seconds that the last attempt took."""
+    return (run.finished_ms - run.started_ms) / 1000 if run.finished_ms and run.started_ms else None
+
+
+def run_columns(tz: tzinfo, *, entry: bool = True) -> list[Column[Run]]:
+    """The table of runs; without the entry where all are of one."""
+    columns: list[Column[Run]] = [
+        Column("WHEN", lambda run: show_moment(_when_ms(run), tz)),
+        Column("ENTRY", lambda run: run.entry or run.task),
+        Column("STATE", _state, style=state_style),
+        Column("LATE", lambda run: _seconds(lateness_s(run))),
+        Column("TOOK", lambda run: _seconds(duration_s(run))),
+        Column("WORKER", lambda run: run.worker),
+        Column("ID", lambda run: run.id),
+        Column("NOTE", _note, wide=True),
+    ]
+    return columns if entry else [column for column in columns if column.title != "ENTRY"]
+
+
+def _when_ms(run: Run) -> int:
+    return run.due_ms or run.started_ms or run.enqueued_ms or run.finished_ms
+
+
+def _state(run: Run) -> str:
+    return run.state or f"skipped {run.outcome}"
+
+
+def _seconds(seconds: float | None) -> str:
+    return "" if seconds is None else show_span(round(seconds * 1000))
+
+
+def _note(run: Run) -> str:
+    parts = []
+    if run.count > 1:
+        parts.append(f"{run.count} due times")
+    if run.attempt > 1:
+        parts.append(f"attempt {run.attempt}")
+    if run.error:
+        parts.append(run.error)
+    return ", ".join(parts)

@@ -1,0 +1,146 @@
+"""`sched runs`, `sched result`, `sched cancel`: what became of messages, and ending one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+import msgspec
+
+from scheduler.cli.exits import Exit
+from scheduler.cli.group import Command
+from scheduler.cli.invocation import Invocation, say
+from scheduler.cli.moments import show_moment
+from scheduler.cli.names import resolve
+from scheduler.cli.run_result import result_data, result_text
+from scheduler.cli.run_view import duration_s, lateness_s, run_columns, run_data
+from scheduler.errors import NotFoundError, RefusedError, UndecodableMessageError
+from scheduler.model import ResultRecord, Run
+from scheduler.wire import decode_header
+
+RUNS_MAX = 10_000
+
+
+@click.command("runs", cls=Command)
+@click.argument("name", required=False)
+@click.option("--state", metavar="STATE", help="Only those in this state: SUCCESS, FAILURE, STARTED, …")
+@click.option("-n", "--number", "n", type=click.IntRange(1, RUNS_MAX), default=50, show_default=True, help="How many.")
+@click.pass_obj
+def runs(sched: Invocation, name: str | None, state: str | None, n: int) -> None:
+    """What ran, what runs, and what was skipped and why; newest first.
+
+    NAME is an entry; it may be shortened, as long as it means one.
+    """
+    history = sched.store.history
+    if name is not None:
+        known = sched.store.registry.get(name)
+        if known is None:
+            name = resolve(name, {record.name for record in sched.store.registry.all()})
+    found = history.runs(name, n=n, state=None if state is None else state.upper())
+    if not found:
+        say("sched: no runs" + (f" of {name!r}" if name else "") + (f" in state {state.upper()}" if state else ""))
+    sched.out.many(found, data=run_data, columns=run_columns(sched.zone, entry=name is None))
+
+
+class Story(msgspec.Struct, frozen=True):
+    """A run with what it gave."""
+
+    run: Run
+    result: ResultRecord | None
+
+
+@click.command("result", cls=Command)
+@click.argument("id", metavar="ID")
+@click.pass_obj
+def result(sched: Invocation, id: str) -> None:
+    """One run, with its result or traceback."""
+    sched.out.one(_story(sched, id), data=story_data, facts=lambda story: _facts(story, sched))
+
+
+@click.command("cancel", cls=Command)
+@click.argument("id", metavar="ID")
+@click.option("--terminate", is_flag=True, help="Also stop it if it runs already.")
+@click.pass_obj
+def cancel(sched: Invocation, id: str, terminate: bool) -> int:
+    """Cancel a run that waits; with --terminate also one that runs.
+
+    A run that a worker holds is asked to end, which takes effect within about a second.
+    """
+    reply = sched.store.queues.cancel(id, terminate=terminate)
+    if reply == "unknown":
+        raise NotFoundError(f"there is no run {id!r}; its record may have expired (`sched runs` shows the last ones)")
+    if reply == "ended":
+        raise RefusedError(f"run {id} is over already; `sched result {id}` shows how it ended")
+    if reply == "requested":
+        what = "stop it" if terminate else "drop it, if it has not started it (--terminate stops it in any case)"
+        say(f"sched: run {id} is with a worker, which was asked to {what}")
+    story = _story(sched, id)
+    sched.out.one(
+        story,
+        data=lambda story: {**story_data(story), "cancel": str(reply)},
+        facts=lambda story: _facts(story, sched),
+    )
+    return Exit.OK
+
+
+def _story(sched: Invocation, id: str) -> Story:
+    """
+    All that is known of run *id*: from history, its result, or the message that still waits.
+
+    Raises:
+        NotFoundError: Redis knows nothing of it.
+    """
+    store = sched.store
+    record = store.results.get(id)
+    run = store.history.run(id) or _waiting(id, store.queues.body(id), record)
+    if run is None:
+        raise NotFoundError(f"there is no run {id!r}; its record may have expired (`sched runs` shows the last ones)")
+    return Story(run=run, result=record)
+
+
+def _waiting(id: str, body: bytes | None, record: ResultRecord | None) -> Run | None:
+    """The run as its message or its result tells it, where history has none."""
+    if body is not None:
+        try:
+            header, _ = decode_header(body)
+        except UndecodableMessageError as error:
+            return Run(id=id, state="PENDING", error=str(error))
+        return Run(
+            id=id,
+            entry=header.entry,
+            task=header.task,
+            queue=header.queue,
+            state=record.state if record else "PENDING",
+            due_ms=header.due_ms,
+            enqueued_ms=header.enqueued_ms,
+        )
+    return None if record is None else Run(id=id, state=record.state, finished_ms=record.done_ms)
+
+
+def story_data(story: Story) -> dict[str, Any]:
+    """A run with its result, for programs; on failure the result is None and `exception` says what was raised."""
+    return {**run_data(story.run), **result_data(story.result)}
+
+
+def _facts(story: Story, sched: Invocation) -> Iterator[tuple[str, str]]:
+    run, record, tz = story.run, story.result, sched.zone
+    yield "id", run.id
+    yield "entry", run.entry
+    yield "task", run.task
+    yield "queue", run.queue
+    yield "state", run.state or f"skipped: {run.outcome}"
+    yield "scheduled for", show_moment(run.due_ms, tz)
+    yield "enqueued", show_moment(run.enqueued_ms, tz)
+    late = lateness_s(run)
+    yield "started", show_moment(run.started_ms, tz) + (f", {late:.3f} s late" if late is not None else "")
+    took = duration_s(run)
+    yield "finished", show_moment(run.finished_ms, tz) + (f", after {took:.3f} s" if took is not None else "")
+    yield "worker", run.worker
+    yield "attempt", str(run.attempt or "")
+    yield "error", run.error
+    if record is None:
+        yield "result", "" if run.state in {"PENDING", "STARTED", "RETRY"} else "not kept, or expired"
+    else:
+        yield "result", result_text(record)
+        yield "traceback", record.traceback or ""

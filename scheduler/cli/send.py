@@ -1,0 +1,201 @@
+"""`sched trigger` and `sched call`: a run asked for by hand. No task code is needed here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from scheduler.cli.arguments import Sending, When, read_when, sending_options
+from scheduler.cli.exits import Exit
+from scheduler.cli.group import Command
+from scheduler.cli.invocation import Invocation, say
+from scheduler.cli.names import not_found
+from scheduler.cli.run_result import result_data, result_text
+from scheduler.clock import iso
+from scheduler.errors import OversizedMessageError, RefusedError
+from scheduler.model import Ack, Entry, ResultRecord, State
+from scheduler.wire import FLAG_EARLY, FLAG_IGNORE_RESULT, Header, Payload, encode_body, new_id
+
+if TYPE_CHECKING:
+    from scheduler.store.queues import NewMessage
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """A run that was accepted; `result` once it was waited for."""
+
+    id: str
+    entry: str
+    task: str
+    queue: str
+    at_ms: int
+    result: ResultRecord | None = None
+
+
+@click.command("trigger", cls=Command)
+@click.argument("name")
+@sending_options
+@click.option("--force", is_flag=True, help="Run it even while another run of the entry has not ended.")
+@click.pass_obj
+def trigger(sched: Invocation, name: str, sending: Sending, force: bool) -> int:
+    """Run an entry now, or at a time, beside its schedule.
+
+    --args and --kwargs replace the entry's own. The run takes the entry's overlap slot: while another run has not
+    ended, it is refused with exit code 4, unless forced.
+    """
+    store = sched.store
+    record = store.registry.get(name)
+    if record is None or record.entry is None:
+        not_found(name, [record.name for record in store.registry.all()])
+    entry = record.entry
+    now_ms = int(store.queues.time_ms())
+    when = read_when(sched, sending, now_ms=now_ms)
+    header = Header(
+        entry=entry.name,
+        task=entry.task,
+        queue=_queue(sending.queue) or entry.queue,
+        priority=entry.priority,
+        flags=_flags(entry, keep_result=sending.waits),
+        overlap=entry.overlap,
+        expires_ms=when.expires_ms or _own_expiry_ms(entry, when.at_ms or now_ms),
+        enqueued_ms=now_ms,
+        result_ttl_s=max(1, entry.result_expires_ms // 1000),
+    )
+    payload = Payload(
+        args=entry.args if sending.args is None else sending.args,
+        kwargs=entry.kwargs if sending.kwargs is None else sending.kwargs,
+        eta_ms=when.at_ms or None,
+        headers=entry.headers,
+    )
+    message = _message(sched, header, payload, when)
+    reply = store.queues.trigger(message, entry=entry.name, force=force, call_id=new_id())
+    if not reply.ok:
+        raise RefusedError(
+            f"entry {name!r}: run {reply.holder} has not ended; wait for it, cancel it "
+            f"(`sched cancel {reply.holder}`), or --force"
+        )
+    return _finish(sched, sending, _sent(message, header))
+
+
+@click.command("call", cls=Command)
+@click.argument("task")
+@sending_options
+@click.option(
+    "--priority", type=click.IntRange(0, 9), default=0, show_default=True, help="A higher one is taken first."
+)
+@click.pass_obj
+def call(sched: Invocation, task: str, sending: Sending, priority: int) -> int:
+    """Run a task by its name, such as reports.multiply.
+
+    The name is not checked here: workers know the tasks. The queue is --queue, else what the routes setting says.
+    """
+    from scheduler.routing import resolve_queue  # noqa: PLC0415
+
+    store, config = sched.store, sched.config
+    now_ms = int(store.queues.time_ms())
+    when = read_when(sched, sending, now_ms=now_ms)
+    header = Header(
+        task=task,
+        queue=_queue(sending.queue) or resolve_queue(task, None, config),
+        priority=priority,
+        expires_ms=when.expires_ms,
+        enqueued_ms=now_ms,
+        result_ttl_s=max(1, config.result_expires_ms // 1000),
+    )
+    payload = Payload(
+        args=sending.args or msgspec.Raw(b"[]"),
+        kwargs=sending.kwargs or msgspec.Raw(b"{}"),
+        eta_ms=when.at_ms or None,
+    )
+    message = _message(sched, header, payload, when)
+    store.queues.enqueue([message], call_id=new_id())
+    return _finish(sched, sending, _sent(message, header))
+
+
+def _queue(name: str | None) -> str | None:
+    """
+    *name*, if a queue can be called so.
+
+    Raises:
+        click.UsageError: It cannot.
+    """
+    from scheduler.config import queue_complaint  # noqa: PLC0415
+
+    if name is not None and (complaint := queue_complaint(name)):
+        raise click.UsageError(complaint)
+    return name
+
+
+def _flags(entry: Entry, *, keep_result: bool) -> int:
+    flags = FLAG_EARLY if entry.ack is Ack.EARLY else 0
+    return flags | FLAG_IGNORE_RESULT if entry.ignore_result and not keep_result else flags
+
+
+def _own_expiry_ms(entry: Entry, start_ms: int) -> int:
+    """
+    The entry's own `expires`, counted from when this run may start; 0 for none.
+
+    A moment that is past already was meant for the fires of the schedule.
+    """
+    moments = []
+    if entry.expires_after_ms is not None:
+        moments.append(start_ms + entry.expires_after_ms)
+    if entry.expires_at_ms is not None and entry.expires_at_ms > start_ms:
+        moments.append(entry.expires_at_ms)
+    return min(moments, default=0)
+
+
+def _message(sched: Invocation, header: Header, payload: Payload, when: When) -> NewMessage:
+    """
+    The message as it goes on its queue.
+
+    Raises:
+        OversizedMessageError: It has more bytes than `message_bytes_max`.
+    """
+    from scheduler.store.queues import NewMessage  # noqa: PLC0415
+
+    body, limit = encode_body(header, payload), sched.config.message_bytes_max
+    if len(body) > limit:
+        raise OversizedMessageError(
+            f"the message has {len(body)} bytes, message_bytes_max allows {limit}; send a reference instead of the data"
+        )
+    return NewMessage(id=new_id(), body=body, queue=header.queue, at_ms=when.at_ms, priority=header.priority)
+
+
+def _sent(message: NewMessage, header: Header) -> Sent:
+    return Sent(id=message.id, entry=header.entry, task=header.task, queue=header.queue, at_ms=message.at_ms)
+
+
+def _finish(sched: Invocation, sending: Sending, sent: Sent) -> int:
+    """Print what was sent; first wait for its result if that was asked for."""
+    if sending.waits:
+        say(f"sched: run {sent.id} is on queue {sent.queue}, waiting for its result (Ctrl-C leaves it to go on)")
+        timeout_s = None if sending.timeout_ms is None else sending.timeout_ms / 1000
+        record = sched.store.results.wait(sent.id, timeout_s)
+        sent = msgspec.structs.replace(sent, result=record)
+    sched.out.one(sent, data=sent_data, facts=_facts)
+    return Exit.OK if sent.result is None or sent.result.state == State.SUCCESS else Exit.FAILED
+
+
+def sent_data(sent: Sent) -> dict[str, Any]:
+    """``{id, entry, queue}``, and with a result also ``{state, result, traceback}``."""
+    data: dict[str, Any] = {"id": sent.id, "entry": sent.entry or None, "task": sent.task, "queue": sent.queue}
+    if sent.at_ms:
+        data["eta"] = iso(sent.at_ms)
+    if sent.result is not None:
+        data |= {"state": sent.result.state, **result_data(sent.result)}
+    return data
+
+
+def _facts(sent: Sent) -> Iterator[tuple[str, str]]:
+    yield "id", sent.id
+    yield "entry", sent.entry
+    yield "task", sent.task
+    yield "queue", sent.queue
+    yield "starts", iso(sent.at_ms) or "" if sent.at_ms else ""
+    if sent.result is not None:
+        yield "state", sent.result.state
+        yield "result", result_text(sent.result)
+        yield "traceback", sent.result.traceback or ""

@@ -1,0 +1,197 @@
+"""`sched status`, `sched workers`, `sched reload`: the service as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from scheduler.cli.exits import Exit
+from scheduler.cli.group import Command
+from scheduler.cli.invocation import Invocation, say
+from scheduler.cli.leadership import Leader, leader_data, leader_facts, leader_of, why_none
+from scheduler.cli.moments import show_moment, show_span
+from scheduler.cli.output import Column, state_style
+from scheduler.cli.queues import QUEUE_COLUMNS, QueueView, queue_views
+from scheduler.clock import iso
+
+if TYPE_CHECKING:
+    from scheduler.store.presence import BeatInfo
+    from scheduler.store.registry import LoadInfo
+    from scheduler.store.sessions import LiveWorker
+
+SKEW_SHOWN_S = 0.1
+"""From here on a skew is worth a line for people: it is above what a round trip explains."""
+
+
+class Status(msgspec.Struct, frozen=True):
+    """The service at one moment of Redis' clock."""
+
+    now_ms: int
+    leader: Leader | None
+    trouble: str
+    beats: list[BeatInfo]
+    workers: list[LiveWorker]
+    queues: list[QueueView]
+    load: LoadInfo
+    clock_skew_s: float
+
+
+@click.command("status", cls=Command)
+@click.pass_obj
+def status(sched: Invocation) -> int:
+    """Leader, beats, workers and queues at a glance; exit code 1 without a leader."""
+    found = _look(sched)
+    sched.out.one(found, data=status_data, facts=lambda status: _facts(status, sched))
+    if not sched.wants_json:
+        _tables(sched, found)
+    if found.leader is None:
+        say(f"sched: {found.trouble}")
+    return Exit.FAILED if found.leader is None else Exit.OK
+
+
+def _look(sched: Invocation) -> Status:
+    store = sched.store
+    skew_s = store.queues.clock_skew_s()
+    term, now_ms = store.leadership.observe(), int(store.queues.time_ms())
+    return Status(
+        now_ms=now_ms,
+        leader=leader_of(term, now_ms=now_ms, lease_ms=sched.config.leader_lease_ms),
+        trouble=why_none(term, now_ms=now_ms),
+        beats=store.presence.beats(),
+        workers=store.sessions.workers(),
+        queues=queue_views(sched),
+        load=store.registry.load_info(),
+        clock_skew_s=skew_s,
+    )
+
+
+def status_data(status: Status) -> dict[str, Any]:
+    """``{leader, beats, workers, queues, clock_skew_s}`` and the newest load of the schedule files."""
+    return {
+        "leader": leader_data(status.leader),
+        "beats": [_beat_data(beat) for beat in status.beats],
+        "workers": [worker_data(worker) for worker in status.workers],
+        "queues": {
+            queue.name: {"ready": queue.ready, "delayed": queue.delayed, "in_flight": queue.in_flight}
+            for queue in status.queues
+        },
+        "clock_skew_s": round(status.clock_skew_s, 6),
+        "load": {
+            "number": status.load.number,
+            "by": status.load.by or None,
+            "at": iso(status.load.at_ms) if status.load.at_ms else None,
+            "mistakes": list(status.load.mistakes),
+        },
+    }
+
+
+def _facts(status: Status, sched: Invocation) -> Iterator[tuple[str, str]]:
+    yield from leader_facts(status.leader, sched) if status.leader else (("leader", "none"),)
+    load = status.load
+    yield "schedules", f"loaded {show_moment(load.at_ms, sched.zone)} by {load.by}" if load.at_ms else "never loaded"
+    yield "mistakes", "\n".join(load.mistakes)
+    if abs(status.clock_skew_s) >= SKEW_SHOWN_S:
+        where = "ahead of" if status.clock_skew_s > 0 else "behind"
+        yield "clock", f"this host is {abs(status.clock_skew_s):.3f} s {where} Redis, whose clock decides"
+
+
+def _tables(sched: Invocation, status: Status) -> None:
+    if status.beats:
+        sched.out.gap()
+        sched.out.many(status.beats, data=_beat_data, columns=_beat_columns(status.now_ms))
+    sched.out.gap()
+    if status.workers:
+        sched.out.many(status.workers, data=worker_data, columns=_worker_columns(sched))
+    else:
+        say("sched: no worker lives: what is promoted waits")
+    if status.queues:
+        sched.out.gap()
+        sched.out.many(status.queues, data=msgspec.structs.asdict, columns=QUEUE_COLUMNS)
+
+
+def _beat_data(beat: BeatInfo) -> dict[str, Any]:
+    return {
+        "name": beat.name,
+        "role": beat.role,
+        "host": beat.host,
+        "pid": beat.pid,
+        "version": beat.version,
+        "tzdata": beat.tzdata,
+        "load": beat.load,
+        "seen_at": iso(beat.seen_ms),
+        "id": beat.id,
+    }
+
+
+def _beat_columns(now_ms: int) -> list[Column[BeatInfo]]:
+    return [
+        Column("BEAT", lambda beat: beat.name),
+        Column("ROLE", lambda beat: beat.role, style=state_style),
+        Column("HOST", lambda beat: f"{beat.host}:{beat.pid}"),
+        Column("VERSION", lambda beat: beat.version),
+        Column("TZDATA", lambda beat: beat.tzdata),
+        Column("SEEN", lambda beat: f"{show_span(max(0, now_ms - beat.seen_ms))} ago"),
+    ]
+
+
+@click.command("workers", cls=Command)
+@click.pass_obj
+def workers(sched: Invocation) -> None:
+    """The live workers and what they hold.
+
+    One that died stays until its lease has run out and another worker has put back what it held.
+    """
+    found = sched.store.sessions.workers()
+    if not found:
+        say("sched: no worker lives; start one with `sched worker`")
+    sched.out.many(found, data=worker_data, columns=_worker_columns(sched))
+
+
+def worker_data(worker: LiveWorker) -> dict[str, Any]:
+    """A worker, for programs; `held` counts the messages under its lease."""
+    info = worker.info
+    return {
+        "name": info.name,
+        "host": info.host,
+        "pid": info.pid,
+        "queues": list(info.queues),
+        "concurrency": info.concurrency,
+        "pool": info.pool,
+        "version": info.version,
+        "started_at": iso(info.started_ms) if info.started_ms else None,
+        "held": len(worker.held),
+        "session": worker.session,
+    }
+
+
+def _worker_columns(sched: Invocation) -> list[Column[LiveWorker]]:
+    return [
+        Column("WORKER", lambda worker: worker.info.name),
+        Column("HOST", lambda worker: f"{worker.info.host}:{worker.info.pid}"),
+        Column("QUEUES", lambda worker: ",".join(worker.info.queues), wide=True),
+        Column("POOL", lambda worker: f"{worker.info.pool}×{worker.info.concurrency}"),
+        Column("HOLDS", lambda worker: str(len(worker.held))),
+        Column("SINCE", lambda worker: show_moment(worker.info.started_ms // 1000 * 1000, sched.zone)),
+    ]
+
+
+@click.command("reload", cls=Command)
+@click.pass_obj
+def reload(sched: Invocation) -> None:
+    """Ask the beats to load the schedule files again.
+
+    They do so within about a second; `sched status` shows the newest load and the mistakes in it.
+    """
+    store = sched.store
+    beats = [beat.name for beat in store.presence.beats()]
+    number = store.registry.request_reload()
+    if not beats:
+        say("sched: no beat lives now; one that starts loads its files anyway")
+    sched.out.one(
+        {"request": number, "beats": beats},
+        data=lambda asked: asked,
+        facts=lambda _: [("asked", ", ".join(beats) or "nobody")],
+    )

@@ -1,0 +1,147 @@
+"""An entry as people and programs see it: what was declared, what Redis knows of its past, and what comes next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from scheduler.clock import iso
+from scheduler.model import Entry, EntryRecord, Pause
+
+if TYPE_CHECKING:
+    from scheduler.store import Store
+    from scheduler.timing import Schedule
+
+
+class EntryView(msgspec.Struct, frozen=True):
+    """
+    One entry, with its next and its last fire.
+
+    Attributes:
+        next_ms: Its next due time; None where it will not fire again as things stand.
+        last_ms: The due time of its newest promoted fire.
+        last_state: How its newest run ended.
+        last_end_ms: When.
+    """
+
+    entry: Entry
+    schedule: Schedule
+    pause: Pause | None
+    next_ms: int | None
+    last_ms: int | None
+    last_state: str | None
+    last_end_ms: int | None
+
+    @property
+    def zone(self) -> str:
+        """The name of the zone that its schedule is computed in."""
+        return self.schedule.zone or "UTC"
+
+    @property
+    def condition(self) -> str:
+        """``paused`` or ``disabled``, or how its newest run ended."""
+        if not self.entry.enabled:
+            return "disabled"
+        return "paused" if self.pause else self.last_state or ""
+
+
+class Views:
+    """Makes views of entries, computing each distinct schedule once."""
+
+    def __init__(self, *, now_ms: int, last: Mapping[str, Any], promoted: Mapping[str, tuple[int, int]]) -> None:
+        self._now_ms = now_ms
+        self._last = last
+        self._promoted = promoted
+        self._schedules: dict[bytes, Schedule] = {}
+        self._next: dict[tuple[Schedule, int], int | None] = {}
+
+    def of(self, record: EntryRecord) -> EntryView:
+        """The view of *record*, which has a definition."""
+        entry = record.entry
+        assert entry is not None, record.name
+        schedule = self._schedule(entry)
+        due_ms, fired = self._promoted.get(entry.name, (0, 0))
+        state, end_ms = self._last.get(entry.name, (None, None))
+        start_ms = first_moment_ms(record, now_ms=self._now_ms, fired=fired)
+        return EntryView(
+            entry=entry,
+            schedule=schedule,
+            pause=record.pause if is_paused(record.pause, self._now_ms) else None,
+            next_ms=None if start_ms is None else self._next_ms(entry, schedule, start_ms),
+            last_ms=due_ms or None,
+            last_state=state,
+            last_end_ms=end_ms,
+        )
+
+    def _schedule(self, entry: Entry) -> Schedule:
+        from scheduler.timing import schedule_from_data  # noqa: PLC0415
+
+        key = _encode(entry.schedule)
+        schedule = self._schedules.get(key)
+        if schedule is None:
+            schedule = self._schedules[key] = schedule_from_data(entry.schedule)
+        # The same object for all entries, unless the name has a say in it (`H` in a crontab).
+        return schedule.for_entry(entry.name)
+
+    def _next_ms(self, entry: Entry, schedule: Schedule, start_ms: int) -> int | None:
+        question = (schedule, start_ms)
+        if question not in self._next:
+            self._next[question] = schedule.next_ms(start_ms)
+        next_ms = self._next[question]
+        return None if next_ms is None or (entry.until_ms is not None and next_ms > entry.until_ms) else next_ms
+
+
+def is_paused(pause: Pause | None, now_ms: int) -> bool:
+    """Whether *pause* holds at *now_ms*: one with an end is over by itself."""
+    return pause is not None and (pause.until_ms is None or pause.until_ms > now_ms)
+
+
+def first_moment_ms(record: EntryRecord, *, now_ms: int, fired: int) -> int | None:
+    """The moment after which the entry's next fire lies; None if it will not fire again as things stand."""
+    entry, pause = record.entry, record.pause
+    if entry is None or not entry.enabled or (entry.max_runs is not None and fired >= entry.max_runs):
+        return None
+    moments = [now_ms]
+    if pause is not None and is_paused(pause, now_ms):
+        if pause.until_ms is None:
+            return None
+        moments.append(pause.until_ms)
+    if entry.start_ms is not None:
+        moments.append(entry.start_ms - 1)
+    return max(moments)
+
+
+def views(store: Store) -> Callable[[EntryRecord], EntryView]:
+    """What makes views of the entries in *store*, as of now."""
+    return Views(now_ms=int(store.queues.time_ms()), last=store.registry.last(), promoted=store.registry.promoted()).of
+
+
+def entry_data(view: EntryView) -> dict[str, Any]:
+    """The entry for programs; the shape of `sched list -o json`."""
+    entry = view.entry
+    return {
+        "name": entry.name,
+        "task": entry.task,
+        "schedule": view.schedule.text,
+        "words": view.schedule.words(),
+        "timezone": view.zone,
+        "queue": entry.queue,
+        "enabled": entry.enabled,
+        "paused": view.pause is not None,
+        "next_fire": iso(view.next_ms),
+        "last_fire": iso(view.last_ms),
+        "last_state": view.last_state,
+        "source": entry.source or None,
+    }
+
+
+def pause_data(pause: Pause | None) -> dict[str, Any] | None:
+    """A pause for programs."""
+    if pause is None:
+        return None
+    return {"since": iso(pause.since_ms), "until": iso(pause.until_ms), "reason": pause.reason, "by": pause.by}
+
+
+_encode = msgspec.json.Encoder(order="sorted").encode
