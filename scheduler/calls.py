@@ -1,0 +1,316 @@
+"""
+A call: what somebody asks of a task, made into a message and sent.
+
+The name of the task is enough: whoever calls need not have its code. What a call does not say is the task's default,
+and then the settings'.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+
+import msgspec
+
+from scheduler.clock import aware, to_ms
+from scheduler.config import queue_complaint
+from scheduler.context import current_request
+from scheduler.errors import OversizedMessageError, RefusedError, StoreUnavailableError
+from scheduler.home import Home
+from scheduler.model import Ack
+from scheduler.options import PRIORITY_MAX, TaskOptions, name_complaint, read_headers
+from scheduler.result import AsyncResult
+from scheduler.timing.duration import parse_duration_ms
+from scheduler.wire import FLAG_EARLY, FLAG_IGNORE_RESULT, Header, Payload, encode_body, encode_json, new_id
+
+if TYPE_CHECKING:
+    from scheduler.store.queues import NewMessage
+
+T = TypeVar("T")
+Duration = float | str | timedelta
+
+SEND_BYTES_MAX = 8 * 1024 * 1024
+"""How much one round trip carries at most: a larger one would keep everybody else waiting."""
+ID_CHARS_MAX = 128
+SEND_TRIES_MAX = 100
+
+DEFAULTS: Final = TaskOptions()
+_NO_ARGUMENTS = msgspec.Raw(b"[]")
+_NO_KEYWORDS = msgspec.Raw(b"{}")
+
+CALL_KEYWORDS = frozenset(
+    {"args", "kwargs", "countdown", "eta", "expires", "queue", "priority", "task_id", "headers", "serializer"}
+    | {"ignore_result"}
+)
+_NOT_YET = {
+    "exchange": "this version routes by the name of a queue; use queue=",
+    "routing_key": "this version routes by the name of a queue; use queue=",
+    "link": "this version does not chain tasks",
+    "link_error": "this version does not chain tasks",
+}
+
+
+class Call(NamedTuple):
+    """What a caller said; None where nothing was."""
+
+    args: Sequence[Any] = ()
+    kwargs: Mapping[str, Any] | None = None
+    countdown: Duration | None = None
+    eta: datetime | None = None
+    expires: Duration | datetime | None = None
+    queue: str | None = None
+    priority: int | None = None
+    task_id: str | None = None
+    headers: Mapping[str, Any] | None = None
+    serializer: str | None = None
+    ignore_result: bool | None = None
+
+
+def refuse_keywords(given: Mapping[str, Any], *, task: str) -> None:
+    """
+    Say what is wrong with the keywords in *given*, which no call has.
+
+    Raises:
+        TypeError: Always, unless there are none.
+    """
+    for name in given:
+        raise TypeError(f"task {task!r}: {name}: {_NOT_YET.get(name, 'no such keyword of apply_async')}")
+
+
+def make_message(task: str, call: Call, home: Home, options: TaskOptions = DEFAULTS) -> NewMessage:
+    """
+    The message for *call*, checked and encoded; nothing is sent.
+
+    Raises:
+        ValueError: Something that the call says is out of range or cannot be met.
+        NotEncodableError: JSON cannot carry the arguments; also a `TypeError`.
+        OversizedMessageError: More bytes than `message_bytes_max`; also a `ValueError`.
+    """
+    from scheduler.store.queues import NewMessage  # noqa: PLC0415 - whoever only declares needs no Redis client
+
+    config = home.config
+    priority, ignore_result, id_ = options.priority, options.ignore_result, None
+    if call[2:] != _PLAIN:  # one comparison spares the plain call a dozen
+        _check(task, call)
+        priority = options.priority if call.priority is None else call.priority
+        ignore_result = options.ignore_result if call.ignore_result is None else call.ignore_result
+        id_ = call.task_id
+    now_ms = home.server_now_ms()
+    at_ms = _at_ms(call, now_ms)
+    expires_ms = _expires_ms(task, call, options, now_ms=now_ms, at_ms=at_ms)
+    queue = call.queue or options.queue or home.router.queue(task, call.args, call.kwargs)
+    ttl_ms = config.result_expires_ms if options.result_expires_ms is None else options.result_expires_ms
+    header = Header(
+        task=task,
+        queue=queue,
+        priority=priority,
+        flags=(FLAG_EARLY if options.ack is Ack.EARLY else 0) | (FLAG_IGNORE_RESULT if ignore_result else 0),
+        expires_ms=expires_ms,
+        enqueued_ms=now_ms,
+        result_ttl_s=max(1, ttl_ms // 1000),
+    )
+    request = current_request()
+    payload = Payload(
+        args=msgspec.Raw(encode_arguments(task, call.args)) if call.args else _NO_ARGUMENTS,
+        kwargs=msgspec.Raw(encode_keywords(task, call.kwargs)) if call.kwargs else _NO_KEYWORDS,
+        eta_ms=at_ms or None,
+        root_id=request.root_id or request.id,
+        parent_id=request.id,
+        headers=dict(call.headers) if call.headers else {},
+    )
+    body = encode_body(header, payload)
+    if len(body) > config.message_bytes_max:
+        raise OversizedMessageError(
+            f"task {task!r}: the message has {len(body)} bytes, message_bytes_max allows {config.message_bytes_max}; "
+            "send a reference instead of the data"
+        )
+    return NewMessage(id_ or new_id(), body, queue, at_ms, priority)
+
+
+def send(messages: Sequence[NewMessage], home: Home, *, pauses_s: Sequence[float] = ()) -> list[AsyncResult]:
+    """
+    Put *messages* on their queues, in one round trip for each thousand.
+
+    Args:
+        pauses_s: See `read_retry_policy`.
+
+    Raises:
+        RefusedError: Messages whose `task_id` is alive already; the others were sent.
+        StoreUnavailableError: No answer in time. They may be there or not.
+    """
+    refused: list[str] = []
+    for chunk in _chunks(messages):
+        # One id for all tries of a chunk: a reply that was lost does not make it two.
+        accepted = patiently(partial(home.store.queues.enqueue, chunk, call_id=new_id()), pauses_s)
+        refused += [message.id for message, fresh in zip(chunk, accepted, strict=True) if not fresh]
+    if refused:
+        raise RefusedError(
+            f"{'run' if len(refused) == 1 else 'runs'} {', '.join(refused[:5])}{' …' if len(refused) > 5 else ''}: "
+            "this task_id belongs to a run that has not ended; use another, or leave it out"
+        )
+    return [AsyncResult(message.id, home) for message in messages]
+
+
+def read_retry_policy(policy: Mapping[str, Any] | None) -> list[float]:
+    """
+    How long to wait before each further try, in seconds, once the store has given up (which repeats by itself until
+    `store_timeout`).
+
+    Args:
+        policy: Celery's: ``max_retries``, ``interval_start``, ``interval_step``, ``interval_max``.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    if policy is None:
+        return []
+    known = {"max_retries": 0, "interval_start": 0.0, "interval_step": 0.2, "interval_max": 1.0}
+    if not isinstance(policy, Mapping):
+        raise ValueError(f"retry_policy {policy!r}: expected a mapping with {', '.join(known)}")
+    for name, value in policy.items():
+        if name not in known:
+            raise ValueError(f"retry_policy: {name}: expected {', '.join(known)}")
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 3600:
+            raise ValueError(f"retry_policy: {name} {value!r}: expected a number from 0 to 3600")
+    tries, start_s, step_s, max_s = ({**known, **policy}[name] for name in known)
+    if tries != int(tries) or tries > SEND_TRIES_MAX:
+        raise ValueError(f"retry_policy: max_retries {tries!r}: expected a whole number from 0 to {SEND_TRIES_MAX}")
+    return [min(start_s + step_s * turn, max_s) for turn in range(int(tries))]
+
+
+def patiently(action: Callable[[], T], pauses_s: Sequence[float]) -> T:
+    """The answer of *action*, repeated after each of *pauses_s* while the store cannot be reached."""
+    for pause_s in pauses_s:
+        try:
+            return action()
+        except StoreUnavailableError:
+            time.sleep(pause_s)
+    return action()
+
+
+def encode_arguments(task: str, args: Sequence[Any]) -> bytes:
+    """
+    *args* as a JSON list.
+
+    Raises:
+        NotEncodableError: JSON cannot carry them.
+        TypeError: It is no list.
+    """
+    if not isinstance(args, list | tuple):
+        raise TypeError(f"task {task!r}: args {args!r}: expected a list or tuple, as in args=(1, 2)")
+    return encode_json(args, what=f"task {task!r}: its args")
+
+
+def encode_keywords(task: str, kwargs: Mapping[str, Any]) -> bytes:
+    """
+    *kwargs* as a JSON object.
+
+    Raises:
+        NotEncodableError: JSON cannot carry them.
+        TypeError: It is no mapping from names.
+    """
+    if not isinstance(kwargs, Mapping) or not all(isinstance(name, str) for name in kwargs):
+        raise TypeError(f"task {task!r}: kwargs {kwargs!r}: expected a mapping from names to values")
+    return encode_json(kwargs if isinstance(kwargs, dict) else dict(kwargs), what=f"task {task!r}: its kwargs")
+
+
+def as_call(task: str, given: object) -> Call:
+    """
+    One item of `apply_many`: a list of arguments, or a mapping of the keywords of `apply_async`.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    if isinstance(given, list | tuple):
+        return Call(args=given)
+    if isinstance(given, Mapping):
+        refuse_keywords({name: None for name in given if name not in CALL_KEYWORDS}, task=task)
+        return Call(**{**given, "args": given.get("args") or ()})
+    raise TypeError(
+        f"task {task!r}: {given!r}: expected arguments such as (1, 2), or {{'args': (1, 2), 'countdown': 5}}"
+    )
+
+
+_PLAIN = Call()[2:]
+
+
+def _check(task: str, call: Call) -> None:
+    """
+    Everything of *call* that must be so before it is used.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if call.queue is not None and (complaint := queue_complaint(call.queue)):
+        raise ValueError(f"task {task!r}: {complaint}")
+    priority = call.priority
+    if priority is not None and (
+        not isinstance(priority, int) or isinstance(priority, bool) or not 0 <= priority <= PRIORITY_MAX
+    ):
+        raise ValueError(f"task {task!r}: priority {priority!r}: expected a whole number from 0 to {PRIORITY_MAX}")
+    id_ = call.task_id
+    if id_ is not None and (
+        (complaint := name_complaint(id_, what="task_id")) or len(id_) > ID_CHARS_MAX or any(c.isspace() for c in id_)
+    ):
+        raise ValueError(f"task {task!r}: task_id {id_!r}: use 1–{ID_CHARS_MAX} printable characters without blanks")
+    if call.serializer not in (None, "json"):
+        raise ValueError(f"task {task!r}: serializer {call.serializer!r}: this version speaks 'json'")
+    if call.eta is not None and call.countdown is not None:
+        raise ValueError(f"task {task!r}: countdown and eta both say when it is to start; give one")
+    if call.eta is not None and not isinstance(call.eta, datetime):
+        raise ValueError(f"task {task!r}: eta {call.eta!r}: expected a datetime; a span is given as countdown")
+    if call.ignore_result not in (None, True, False):
+        raise ValueError(f"task {task!r}: ignore_result {call.ignore_result!r}: expected True or False")
+    if call.headers:
+        read_headers(call.headers)
+
+
+def _at_ms(call: Call, now_ms: int) -> int:
+    """When it is to start, 0 for now. A naive `eta` is local time of this process."""
+    if call.eta is not None:
+        return to_ms(aware(call.eta))
+    if call.countdown is not None and (countdown_ms := parse_duration_ms(call.countdown, what="countdown")):
+        return now_ms + countdown_ms
+    return 0
+
+
+def _expires_ms(task: str, call: Call, options: TaskOptions, *, now_ms: int, at_ms: int) -> int:
+    """
+    After when it must not start, 0 for never.
+
+    A caller's span counts from now, as in Celery; the task's own from when the run may start.
+
+    Raises:
+        ValueError: It would have expired before it may start.
+    """
+    if call.expires is None:
+        own = options.expires
+        if own is None:
+            return 0
+        return to_ms(aware(own.at)) if own.at is not None else (at_ms or now_ms) + (own.after_ms or 0)
+    if isinstance(call.expires, datetime):
+        expires_ms = to_ms(aware(call.expires))
+    else:
+        expires_ms = now_ms + parse_duration_ms(call.expires, what="expires")
+    if at_ms and expires_ms <= at_ms:
+        raise ValueError(f"task {task!r}: expires {call.expires!r} cannot be met: the run may start only after that")
+    return expires_ms
+
+
+def _chunks(messages: Sequence[NewMessage]) -> list[Sequence[NewMessage]]:
+    """*messages* in their order, cut where one round trip would carry too many or too much."""
+    from scheduler.store.queues import ENQUEUE_BATCH_MAX  # noqa: PLC0415 - see make_message
+
+    if len(messages) == 1:
+        return [messages]
+    chunks: list[Sequence[NewMessage]] = []
+    start = size = 0
+    for at, message in enumerate(messages):
+        if at > start and (at - start >= ENQUEUE_BATCH_MAX or size + len(message.body) > SEND_BYTES_MAX):
+            chunks.append(messages[start:at])
+            start, size = at, 0
+        size += len(message.body)
+    return [*chunks, messages[start:]] if messages else []

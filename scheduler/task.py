@@ -1,0 +1,317 @@
+"""
+A task: a function that can be asked for, by an entry or by a call, here or on another host.
+
+Called like a function it runs here and now. Through `delay` and its relatives it becomes a message.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from functools import partial, update_wrapper
+from typing import Any, NoReturn, Self
+
+from scheduler.calls import (
+    Call,
+    Duration,
+    as_call,
+    make_message,
+    patiently,
+    read_retry_policy,
+    refuse_keywords,
+    send,
+)
+from scheduler.clock import aware, now_ms, to_ms
+from scheduler.context import Request, current_request
+from scheduler.errors import Retry, SchedError
+from scheduler.home import Home
+from scheduler.model import READY_STATES
+from scheduler.options import TaskOptions, name_complaint
+from scheduler.result import AsyncResult
+from scheduler.timing.duration import parse_duration_ms
+from scheduler.wire import encode_json
+
+
+class MaxRetriesExceededError(SchedError):
+    """`self.retry()` was called once more than `max_retries` allows, and there was no exception to raise instead."""
+
+
+class Place(str):
+    """Where something was declared: ``file:line``, the file as Python knows it."""
+
+    __slots__ = ()
+
+    @classmethod
+    def at(cls, file: str, line: int) -> Self:
+        """The place of *line* in *file*."""
+        return cls(f"{file}:{line}")
+
+    @property
+    def file(self) -> str:
+        """The file."""
+        return self.rpartition(":")[0]
+
+    @property
+    def line(self) -> int:
+        """The line, from 1."""
+        return int(self.rpartition(":")[2])
+
+
+class Task:
+    """
+    What `@task` makes of a function. A subclass given as ``base=`` adds hooks and attributes of its own.
+
+    Attributes:
+        name: ``module.function``, or what `name=` said.
+        fn: The function.
+        bind: Whether the function gets this task as its first argument.
+        options: What the declaration said.
+        place: Where it was declared.
+        signature: Of the function, without the bound `self`; None where Python cannot tell.
+    """
+
+    name: str
+    fn: Callable[..., Any]
+    bind: bool
+    options: TaskOptions
+    place: Place
+    signature: inspect.Signature | None
+    _home: Home
+
+    def declared(
+        self, fn: Callable[..., Any], *, name: str, bind: bool, options: TaskOptions, home: Home, place: Place
+    ) -> Self:
+        """Become the task of *fn*. Only declaring code calls this, once, right after the instance was made."""
+        update_wrapper(self, fn)
+        self.name, self.fn, self.bind, self.options, self.place = name, fn, bind, options, place
+        self.signature = _signature(fn, bind=bind)
+        self._home = home
+        return self
+
+    # ── here and now ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the function in this process."""
+        return self.fn(self, *args, **kwargs) if self.bind else self.fn(*args, **kwargs)
+
+    run = __call__
+
+    # ── as a message ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def delay(self, *args: Any, **kwargs: Any) -> AsyncResult:
+        """Ask for one run with these arguments, as soon as a worker is free. See `apply_async` for what it raises."""
+        return self._send(Call(args, kwargs))
+
+    def apply_async(
+        self,
+        args: Iterable[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        countdown: Duration | None = None,
+        eta: datetime | None = None,
+        expires: Duration | datetime | None = None,
+        queue: str | None = None,
+        priority: int | None = None,
+        task_id: str | None = None,
+        headers: Mapping[str, Any] | None = None,
+        serializer: str | None = None,
+        retry_policy: Mapping[str, Any] | None = None,
+        ignore_result: bool | None = None,
+        **unknown: Any,
+    ) -> AsyncResult:
+        """
+        Ask for one run.
+
+        Args:
+            countdown: Start so long from now, on Redis' clock; seconds, a timedelta or text such as ``"5m"``.
+            eta: Start at this moment. A naive one is local time of this process, as Python reads it.
+            expires: Never start later than so long from now, or than this moment (a naive one is local time).
+            queue: Instead of the task's own, or of the one the routes say.
+            priority: 0–9; a higher one is taken first.
+            task_id: Instead of a fresh random one.
+            headers: Plain data that `self.request.headers` shows.
+            retry_policy: How often to go on when Redis does not answer in time, see `scheduler.calls.read_retry_policy`.
+
+        Raises:
+            TypeError: The function does not take these arguments, or there is no such keyword.
+            ValueError: A keyword is out of range or cannot be met.
+            NotEncodableError: JSON cannot carry the arguments; also a TypeError.
+            OversizedMessageError: They are too large; also a ValueError.
+            RefusedError: `task_id` belongs to a run that has not ended.
+            StoreUnavailableError: No answer from Redis in time. The message may be there or not.
+        """
+        if unknown:
+            refuse_keywords(unknown, task=self.name)
+        call = Call(
+            () if args is None else args if isinstance(args, list | tuple) else _listed(args, self.name),
+            kwargs, countdown, eta, expires, queue, priority, task_id, headers, serializer, ignore_result,
+        )  # fmt: skip
+        return self._send(call, retry_policy)
+
+    def apply_many(
+        self, calls: Iterable[Iterable[Any] | Mapping[str, Any]], *, retry_policy: Mapping[str, Any] | None = None
+    ) -> list[AsyncResult]:
+        """
+        Ask for many runs, in one round trip for each thousand.
+
+        Args:
+            calls: For each run its arguments, as ``(1, 2)``, or the keywords of `apply_async`, as
+                ``{"args": (1, 2), "countdown": 5}``.
+
+        Raises:
+            TypeError, ValueError, RefusedError, StoreUnavailableError: As `apply_async`. If one of them cannot be sent,
+                none is.
+        """
+        pauses_s = read_retry_policy(retry_policy)
+        messages = []
+        for given in calls:
+            call = as_call(self.name, given)
+            self.check_arguments(call.args, call.kwargs or {})
+            messages.append(patiently(partial(make_message, self.name, call, self._home, self.options), pauses_s))
+        return send(messages, self._home, pauses_s=pauses_s)
+
+    def check_arguments(self, args: Iterable[Any], kwargs: Mapping[str, Any]) -> None:
+        """
+        Compare with the function's signature.
+
+        Raises:
+            TypeError: The function does not take these arguments.
+        """
+        if self.signature is not None:
+            try:
+                self.signature.bind(*args, **kwargs)
+            except TypeError as error:
+                raise TypeError(f"task {self.name!r}: {self.__name__}{self.signature}: {error}") from None
+
+    def AsyncResult(self, task_id: str) -> AsyncResult:  # noqa: N802 - Celery's name
+        """The run with this id."""
+        return AsyncResult(task_id, self._home)
+
+    def _send(self, call: Call, retry_policy: Mapping[str, Any] | None = None) -> AsyncResult:
+        self.check_arguments(call.args, call.kwargs or {})
+        pauses_s = read_retry_policy(retry_policy)
+        message = patiently(partial(make_message, self.name, call, self._home, self.options), pauses_s)
+        return send((message,), self._home, pauses_s=pauses_s)[0]
+
+    # ── from within a run ───────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def request(self) -> Request:
+        """The run that is going on."""
+        return current_request()
+
+    def retry(
+        self,
+        args: Iterable[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        exc: BaseException | None = None,
+        throw: bool = True,
+        eta: datetime | None = None,
+        countdown: Duration | None = None,
+        max_retries: int | None = None,
+    ) -> Retry:
+        """
+        End this attempt and try again later. It raises, so write ``raise self.retry(…)``: readers see that it ends there.
+
+        Args:
+            args, kwargs: Instead of this attempt's.
+            exc: Why; raised instead, once the retries are used up.
+            throw: False: return the `Retry` rather than raise it.
+            eta, countdown: When; else after the task's own backoff.
+            max_retries: Instead of the task's.
+
+        Raises:
+            Retry: The way in which the worker is told.
+            MaxRetriesExceededError: The retries are used up, and there is no *exc*.
+        """
+        request = self.request
+        if request.called_directly:
+            # Nobody would run it again: the caller of the function gets what went wrong.
+            raise exc or Retry(f"task {self.name!r} asks to be retried, and was called without a message")
+        limit = self.options.max_retries if max_retries is None else max_retries
+        if limit is not None and request.retries >= limit:
+            raise exc or MaxRetriesExceededError(
+                f"task {self.name!r}, run {request.id}: {request.retries} retries are used up (max_retries {limit})"
+            )
+        signal = Retry(
+            exc=exc,
+            countdown_s=_countdown_s(countdown, eta),
+            args=None if args is None else list(args),
+            kwargs=None if kwargs is None else dict(kwargs),
+            max_retries=max_retries,
+        )
+        if throw:
+            raise signal from exc
+        return signal
+
+    def update_state(self, task_id: str | None = None, state: str = "PROGRESS", meta: Any = None) -> None:
+        """
+        Record a state of the task's own, for `AsyncResult.state` and `.info`, until the run ends.
+
+        Raises:
+            ValueError: It is the name of a state in which a run has ended, or there is no run to speak of.
+            NotEncodableError: JSON cannot carry *meta*.
+        """
+        id_ = task_id or self.request.id
+        if not id_:
+            raise ValueError(f"task {self.name!r}: update_state: it was called without a message, so there is no run")
+        if complaint := name_complaint(state, what="state"):
+            raise ValueError(f"task {self.name!r}: {complaint}")
+        if state in READY_STATES:
+            raise ValueError(f"task {self.name!r}: state {state!r} is recorded when the run ends; choose another word")
+        data = encode_json(meta, what=f"task {self.name!r}: meta")
+        ttl_ms = self.options.result_expires_ms or self._home.config.result_expires_ms
+        self._home.store.results.put_state(id_, state, data, ttl_ms)
+
+    # ── hooks, for subclasses ───────────────────────────────────────────────────────────────────────────────────────
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        """Called before each attempt."""
+
+    def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
+        """Called when the function has returned."""
+
+    def on_failure(self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        """Called when the run has failed for good."""
+
+    def on_retry(self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        """Called when the attempt is to be repeated."""
+
+    def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        """Called after each attempt, whatever came of it."""
+
+    def __repr__(self) -> str:
+        return f"<task {getattr(self, 'name', type(self).__name__)}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"task {self.name!r} cannot be pickled; send its name, and ask for it there")
+
+
+def _signature(fn: Callable[..., Any], *, bind: bool) -> inspect.Signature | None:
+    """What a caller has to give; None where Python cannot tell (some functions written in C)."""
+    try:
+        signature = inspect.signature(fn)
+    except (ValueError, TypeError):
+        return None
+    if bind:
+        parameters = list(signature.parameters.values())
+        if parameters and parameters[0].kind in (
+            inspect.Parameter.POSITIONAL_ONLY,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        ):
+            return signature.replace(parameters=parameters[1:])
+    return signature
+
+
+def _countdown_s(countdown: Duration | None, eta: datetime | None) -> float | None:
+    """Seconds until the next attempt. A naive *eta* is local time of this process."""
+    if eta is not None:
+        return max(0.0, (to_ms(aware(eta)) - now_ms()) / 1000)
+    return None if countdown is None else parse_duration_ms(countdown, what="countdown") / 1000
+
+
+def _listed(args: Iterable[Any], task: str) -> list[Any]:
+    if isinstance(args, str | bytes | Mapping) or not isinstance(args, Iterable):
+        raise TypeError(f"task {task!r}: args {args!r}: expected a list or tuple, as in args=(1, 2)")
+    return list(args)
