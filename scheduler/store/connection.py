@@ -131,7 +131,7 @@ class Connection:
                     self._pool.release(connection)
             if connection is not None:
                 connection.disconnect()
-            pause_s = random.uniform(0, backoff_s)  # noqa: S311 - full jitter, no secret
+            pause_s = random.uniform(0, backoff_s)  # full jitter
             if time.monotonic() + pause_s >= deadline:
                 raise self._unavailable(broken) from None
             time.sleep(pause_s)

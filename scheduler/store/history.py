@@ -43,9 +43,10 @@ class History:
             chunk = self._connection.call("LRANGE", self._keys.runs, end - SCAN_CHUNK + 1, end)
             runs = (_decode(data) for data in reversed(chunk))
             chosen += [
-                run for run in runs
+                run
+                for run in runs
                 if _matches(run, entry, state) and (before_ms is None or run.finished_ms < before_ms)
-            ]  # fmt: skip
+            ]
             if len(chunk) < SCAN_CHUNK:
                 break
             end -= SCAN_CHUNK

@@ -25,6 +25,7 @@ from scheduler.errors import FencedError
 from scheduler.model import Fire, Skip
 from scheduler.store.connection import Connection
 from scheduler.store.keys import Keys
+from scheduler.store.wake import Wake
 
 ARM_BATCH_MAX = 500
 
@@ -150,13 +151,9 @@ class Leadership:
         self._connection.call("HSET", self._keys.term, "step_down", term.number)
         return term
 
-    def wait_baton(self, timeout_s: float) -> bool:
-        """Block until a leader resigns, for *timeout_s* at most."""
-        return self._connection.call("BLPOP", self._keys.baton, max(0.05, timeout_s)) is not None
-
-    def wait_nudge(self, timeout_s: float) -> bool:
-        """Block until the registry changes, for *timeout_s* at most."""
-        return self._connection.call("BLPOP", self._keys.nudge, max(0.01, timeout_s)) is not None
+    def bell(self) -> Wake:
+        """What a beat listens to while it waits: ``"baton"`` (a leader resigned) and ``"nudge"`` (the registry changed)."""
+        return Wake(self._connection, {"baton": self._keys.baton, "nudge": self._keys.nudge}.__getitem__)
 
     def arm(self, fires: Sequence[Fire], skips: Sequence[Skip], *, number: int, holder: str) -> Armed:
         """

@@ -61,12 +61,13 @@ class Promoted(NamedTuple):
 
     Attributes:
         now_ms: Redis' time, with microseconds.
+        moved: How many messages left the delayed sets.
         next_due_ms: The moment of the next delayed message, None if there is none.
         more: Something due was left behind.
     """
 
     now_ms: float
-    count: int
+    moved: int
     next_due_ms: float | None
     more: bool
     fires: list[FireEvent]

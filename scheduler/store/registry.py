@@ -61,9 +61,9 @@ class _Change(NamedTuple):
     """One change, from what was read."""
 
     record: EntryRecord
-    definition: Entry | None | str
+    definition: Entry | str | None
     """An entry, None to remove it, "=" to keep it."""
-    pause: Pause | None | str = "="
+    pause: Pause | str | None = "="
     limit_ms: int = 0
 
 
@@ -79,9 +79,13 @@ class RegistryStore:
         """Every entry in force, by name."""
         return [record for record in self.changed_since(0)[1] if record.entry is not None]
 
+    def state(self, name: str) -> EntryRecord:
+        """What stands under *name*, be it only the mark of a removed entry."""
+        return self._read([name])[0]
+
     def get(self, name: str) -> EntryRecord | None:
         """The entry called *name*, or None."""
-        record = self._read([name])[0]
+        record = self.state(name)
         return record if record.entry is not None else None
 
     def revision(self) -> int:

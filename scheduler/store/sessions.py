@@ -110,7 +110,7 @@ class Session:
         self, id_: str, connection: Connection, keys: Keys, *, counter: int, losses_max: int, watch: bool
     ) -> None:
         self.id = id_
-        self.wake = Wake(connection, keys)
+        self.wake = Wake(connection, keys.wake)
         self._connection = connection
         self._keys = keys
         self._counter = counter
@@ -133,7 +133,15 @@ class Session:
         """End the runs of *outcomes*, and take the next *take* messages in the same round trip."""
         args: list[Any] = [take, bytes_max, self._watch, len(queues), *queues]
         for outcome in outcomes:
-            args += (outcome.id, outcome.result, outcome.ttl_ms, outcome.run, outcome.entry, outcome.state, int(outcome.dead))
+            args += (
+                outcome.id,
+                outcome.result,
+                outcome.ttl_ms,
+                outcome.run,
+                outcome.entry,
+                outcome.state,
+                int(outcome.dead),
+            )
         reply = self._run("finish", (), args)
         taken = _taken(reply[2], reply[4]) if take else None
         return Finished([id_.decode() for id_ in reply[3]], taken)
@@ -213,14 +221,14 @@ class Sessions:
         """Put back what *session* holds, if its counter still is *counter*; how many messages, or None if it lives."""
         keys = self._keys
         tail = (keys.dead_sessions, keys.session_info(session), keys.held(session), keys.cancels(session))
-        total = 0
+        total: int = 0
         while True:
             reply = self._connection.run(
                 "reclaim", (*keys.core, *tail), (session, counter, RECLAIM_CHUNK, self._losses_max)
             )
             if reply[0] == b"ALIVE":
                 return None
-            total += reply[1]
+            total += int(reply[1])
             if reply[0] == b"DONE":
                 return total
 

@@ -7,35 +7,39 @@ itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from redis import exceptions as failures
 
 from scheduler.errors import StoreUnavailableError
 from scheduler.store.connection import Connection
-from scheduler.store.keys import Keys
 
 BLOCK_S = 1
 
 
 class Wake:
-    """At most one blocking pop is out at a time: `arm`, wait until `fileno` is readable, `read`, and again."""
+    """
+    At most one blocking pop is out at a time: `arm`, wait until `fileno` is readable, `read`, and again.
 
-    def __init__(self, connection: Connection, keys: Keys) -> None:
+    Args:
+        key_of: The key that holds the token of a name.
+    """
+
+    def __init__(self, connection: Connection, key_of: Callable[[str], str]) -> None:
         self._source = connection
-        self._keys = keys
+        self._key_of = key_of
         self._connection: Any = None
         self.armed = False
 
-    def arm(self, queues: Sequence[str]) -> None:
-        """Send the pop for the tokens of *queues*. Raises `StoreUnavailableError` if Redis cannot be reached."""
+    def arm(self, names: Sequence[str]) -> None:
+        """Send the pop for the tokens of *names* (queues). Raises `StoreUnavailableError` if Redis cannot be reached."""
         if self.armed:
             return
         if self._connection is None:
             self._connection = self._source.dedicated()
         try:
-            self._connection.send_command("BLPOP", *(self._keys.wake(queue) for queue in queues), BLOCK_S)
+            self._connection.send_command("BLPOP", *map(self._key_of, names), BLOCK_S)
         except (failures.RedisError, OSError) as error:
             self._broken(error)
         self.armed = True

@@ -1,0 +1,117 @@
+"""
+Loads the schedule files in a process of its own, so that nothing in them can stop or hang the beat.
+
+    idle ──start──▶ running ──exit──▶ done (a reply, or why there is none)
+                        └──too long──▶ killed: done
+
+The beat needs no task code: what comes back is definitions. A file that hangs, exits or crashes costs its load, not the leader.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from scheduler.model import Entry
+
+LOAD_S_MAX = 60.0
+
+
+class LoadRequest(msgspec.Struct, frozen=True):
+    """What the loading process needs to know: where settings come from, and the `-A` argument."""
+
+    config_file: str | None = None
+    overrides: dict[str, Any] = {}
+    app: str | None = None
+
+
+class LoadReply(msgspec.Struct, frozen=True):
+    """
+    What came of a load.
+
+    Attributes:
+        mistakes: One line each.
+        broken_files: Their entries stay as they are.
+        failed: Why there is no load at all, or empty.
+    """
+
+    entries: list[Entry] = []
+    mistakes: list[str] = []
+    broken_files: list[str] = []
+    failed: str = ""
+
+
+class Loading:
+    """One load, running beside the beat."""
+
+    def __init__(self, request: LoadRequest) -> None:
+        self._output: IO[bytes] = tempfile.TemporaryFile()
+        self._began_mono_s = time.monotonic()
+        # -P: the user's folder must not come before our packages on the path.
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "scheduler.beat.load", msgspec.json.encode(request).decode()],
+            stdout=self._output,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def poll(self) -> LoadReply | None:
+        """The reply, or None while it is running."""
+        code = self._process.poll()
+        if code is None:
+            if time.monotonic() - self._began_mono_s < LOAD_S_MAX:
+                return None
+            self.kill()
+            return LoadReply(failed=f"a schedule file did not finish loading within {LOAD_S_MAX:g} s")
+        self._output.seek(0)
+        data = self._output.read()
+        self._output.close()
+        try:
+            return msgspec.json.decode(data, type=LoadReply)
+        except msgspec.DecodeError:
+            return LoadReply(
+                failed=f"the process that loads the schedule files ended with code {code} and said nothing"
+            )
+
+    def kill(self) -> None:
+        """Give up."""
+        self._process.kill()
+        self._process.wait()
+
+
+def load_here(request: LoadRequest) -> LoadReply:
+    """Load the files in this process."""
+    from scheduler.loader import load_for  # noqa: PLC0415 - only the loading process needs it
+
+    loaded = load_for(config_file=request.config_file, overrides=request.overrides, app=request.app)
+    return LoadReply(
+        entries=list(loaded.registry.entries.values()),
+        mistakes=[str(mistake) for mistake in loaded.mistakes],
+        broken_files=sorted(loaded.broken_files),
+    )
+
+
+def main() -> None:
+    """Answer the request in the first argument, as JSON on stdout; what the files print goes to stderr."""
+    reply_fd = os.dup(1)
+    os.dup2(2, 1)
+    sys.path.append(str(Path.cwd()))
+    try:
+        reply = load_here(msgspec.json.decode(sys.argv[1], type=LoadRequest))
+    except Exception as error:
+        reply = LoadReply(failed=f"{type(error).__name__}: {error}")
+    with os.fdopen(reply_fd, "wb") as out:
+        out.write(msgspec.json.encode(reply))
+    # Threads that a file has started must not keep us.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

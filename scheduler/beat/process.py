@@ -1,0 +1,319 @@
+"""The life of a beat: boot, follow, lead, exit. See the package's docstring for the states."""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import socket
+import time
+from functools import cache
+from importlib.metadata import version
+
+import msgspec
+
+from scheduler.beat.election import Candidate, Won, newer_beats
+from scheduler.beat.load import Loading, LoadReply, LoadRequest
+from scheduler.beat.plan import Plan
+from scheduler.beat.reign import Reign
+from scheduler.beat.tick import Ticker
+from scheduler.config import Config
+from scheduler.errors import FencedError, StoreError, StoreRefusedError, StoreUnavailableError
+from scheduler.log import event
+from scheduler.notify import notify, watchdog_s
+from scheduler.server_clock import ServerClock
+from scheduler.store import Store, open_store
+from scheduler.store.presence import BeatInfo
+from scheduler.timing.zones import tzdata_version
+from scheduler.wire import new_id
+
+FOLLOW_S = 1.0
+AWAY_S = 0.5
+"""How long a beat waits before it asks a lost Redis again."""
+RESIGN_S_MAX = 1.0
+EXIT_NO_REDIS = 69
+
+log = logging.getLogger("scheduler.beat")
+
+
+def run_beat(config: Config, *, name: str, load: LoadRequest) -> int:
+    """
+    Run a beat until SIGTERM or SIGINT; its exit code. SIGHUP loads the files again.
+
+    Redis may be absent or vanish: the beat says so and waits. Only what waiting cannot mend (a wrong password, a server that
+    evicts keys) ends it, at its start.
+    """
+    # A call that hangs must not outlast the stall limit: the loop has to come round.
+    patience_ms = min(config.store_timeout_ms, config.stall_ms // 2)
+    store = open_store(msgspec.structs.replace(config, store_timeout_ms=patience_ms), role="beat")
+    beat = Beat(config, store, name=name, load=load)
+    beat.listen()
+    try:
+        return beat.run()
+    finally:
+        store.close()
+
+
+class Beat:
+    """One beat process."""
+
+    def __init__(self, config: Config, store: Store, *, name: str, load: LoadRequest) -> None:
+        self._config = config
+        self._store = store
+        self._name = name
+        self._id = new_id()
+        self._request = load
+        self._clock = ServerClock()
+        self._candidate = Candidate(store, holder=self._id, name=name, lease_s=config.leader_lease_ms / 1000)
+        self._loading: Loading | None = None
+        self._loaded: LoadReply | None = None
+        self._load_number = 0
+        self._reloads_seen: int | None = None
+        self._role = "follower"
+        self._stopping = ""
+        self._away = False
+        self._shown_mono_s = 0.0
+        self._bell = store.leadership.bell()
+        self._pipe_out, self._pipe_in = os.pipe()
+        os.set_blocking(self._pipe_out, False)
+        os.set_blocking(self._pipe_in, False)
+        self._fed_mono_s = 0.0
+        self._watchdog_s = watchdog_s()
+
+    def listen(self) -> None:
+        """Take signals. To be called in the main thread."""
+        signal.set_wakeup_fd(self._pipe_in, warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, self._on_stop)
+        signal.signal(signal.SIGINT, self._on_stop)
+        signal.signal(signal.SIGHUP, lambda *_: self.reload())
+
+    def reload(self) -> None:
+        """Load the files again, as soon as a load that is running has ended."""
+        if self._loading is not None:
+            self._loading.kill()
+        self._loading = Loading(self._request)
+
+    def run(self) -> int:
+        """Until somebody stops us."""
+        try:
+            self._store.connection.check()
+        except StoreRefusedError as error:
+            event(log, "store.refused", level=logging.CRITICAL, error=str(error))
+            return EXIT_NO_REDIS
+        except StoreUnavailableError as error:
+            self._say_away(error)
+        self.reload()
+        self._ready()
+        while not self._stopping:
+            try:
+                won = self._follow()
+                if won is not None:
+                    self._lead(won)
+            except StoreError as error:
+                self._candidate.forget()
+                self._say_away(error)
+                self._wait(AWAY_S, "")
+        notify("STOPPING=1")
+        self._leave()
+        event(log, "beat.stopped", name=self._name)
+        return 0
+
+    def _follow(self) -> Won | None:
+        """One turn of a follower: keep house, stand if the term is to be had, wait for the baton."""
+        self._role = "follower"
+        self._house()
+        self._say_back()
+        won = None if self._outdated() or self._loaded is None else self._candidate.try_to_win()
+        self._feed()
+        if won is None:
+            self._wait(FOLLOW_S, "baton")
+        return won
+
+    def _lead(self, won: Won) -> None:
+        """Reign, until the term is lost or given up."""
+        config = self._config
+        reign = Reign(
+            self._store, won, holder=self._id, lease_s=config.leader_lease_ms / 1000, stall_s=config.stall_ms / 1000,
+            clock=self._clock, on_change=self._ring,
+        )  # fmt: skip
+        plan = Plan(namespace=config.namespace, horizon_ms=config.horizon_ms, late_limit_ms=config.late_limit_ms)
+        ticker = Ticker(self._store, reign, plan, self._clock, default_queue=config.default_queue)
+        self._role = "leader"
+        self._bell.close()
+        event(log, "term.won", term=won.number, name=self._name, gap_ms=won.gap_ms)
+        reign.start()
+        try:
+            reign.renew()
+            ticker.load()
+            notify(f"STATUS=leading, term {won.number}, {len(plan)} entries")
+            self._reign(reign, ticker)
+            self._resign(reign)
+        except FencedError as error:
+            event(log, "term.lost", level=logging.WARNING, term=won.number, reason=str(error))
+        finally:
+            reign.stop()
+            self._bell.close()
+            notify("STATUS=following")
+
+    def _reign(self, reign: Reign, ticker: Ticker) -> None:
+        """Tick until the reign ends."""
+        caught_up = False
+        while not self._stopping and reign.lost is None and not reign.step_down:
+            try:
+                self._house()
+                pause_s = ticker.tick() if reign.trusted else self._regain(reign)
+                self._say_back()
+            except StoreUnavailableError as error:
+                self._say_away(error)
+                pause_s = AWAY_S
+            except StoreRefusedError as error:
+                event(log, "store.refused", level=logging.ERROR, error=str(error))
+                pause_s = AWAY_S
+            reign.ticked()
+            self._feed()
+            if not caught_up and pause_s > 0:
+                caught_up, reign.caught_up = True, ticker.armed_count
+            if pause_s > 0 and self._wait(pause_s, "nudge"):
+                ticker.refresh()
+
+    def _regain(self, reign: Reign) -> float:
+        """We may have been overtaken while we could not look: ask before doing anything."""
+        reign.renew()
+        return 0.0
+
+    def _resign(self, reign: Reign) -> None:
+        if reign.lost is not None:
+            event(log, "term.lost", level=logging.WARNING, term=reign.number, reason=reign.lost)
+            self._candidate.rest(self._config.leader_lease_ms / 1000)
+        reason = self._stopping or ("asked to step down" if reign.step_down else "")
+        if reign.step_down:
+            self._candidate.rest(self._config.leader_lease_ms / 1000)
+        try:
+            if self._store.leadership.resign(reign.number, self._id, timeout_s=RESIGN_S_MAX):
+                event(log, "term.resigned", term=reign.number, reason=reason or reign.lost)
+        except StoreError as error:
+            event(log, "term.abandoned", level=logging.WARNING, term=reign.number, reason=str(error))
+
+    def _house(self) -> None:
+        """Once a second: say that we live, look whether a reload was asked for; and publish what was loaded."""
+        reply = self._loading.poll() if self._loading is not None else None
+        if reply is not None:
+            self._loading = None
+            self._publish(reply)
+        if time.monotonic() - self._shown_mono_s < FOLLOW_S and self._loading is None:
+            return
+        self._shown_mono_s = time.monotonic()
+        self._store.presence.show(self._info())
+        requests = self._store.registry.reload_requests()
+        if self._reloads_seen is not None and requests > self._reloads_seen:
+            self.reload()
+        self._reloads_seen = requests
+
+    def _publish(self, reply: LoadReply) -> None:
+        if reply.failed:
+            event(log, "files.unloadable", level=logging.ERROR, error=reply.failed)
+            self._loaded = self._loaded or reply
+            return
+        for mistake in reply.mistakes:
+            event(log, "file.broken", level=logging.ERROR, mistake=mistake)
+        published = self._store.registry.publish(
+            {entry.name: entry for entry in reply.entries},
+            broken_files=reply.broken_files,
+            mistakes=reply.mistakes,
+            by=self._name,
+        )
+        self._loaded = reply
+        self._load_number = published.load
+        event(
+            log, "registry.published", load=published.load, added=len(published.added), changed=len(published.changed),
+            removed=len(published.removed), kept=len(published.kept), superseded=published.superseded or None,
+        )  # fmt: skip
+        for name in published.clashes:
+            event(
+                log, "entry.refused", level=logging.ERROR, entry=name, reason="an entry of this name was made by hand"
+            )
+
+    def _info(self) -> BeatInfo:
+        return BeatInfo(
+            id=self._id, name=self._name, host=socket.gethostname(), pid=os.getpid(), version=_version(),
+            tzdata=tzdata_version(), role=self._role, load=self._load_number,
+        )  # fmt: skip
+
+    def _outdated(self) -> bool:
+        newer = newer_beats(self._info(), self._store.presence.beats())
+        if newer:
+            event(
+                log, "beat.outdated", level=logging.WARNING, newer=newer[0].name, tzdata=newer[0].tzdata,
+                version=newer[0].version, remedy="upgrade this beat; it does not stand while a newer one lives",
+            )  # fmt: skip
+        return bool(newer)
+
+    def _leave(self) -> None:
+        if self._loading is not None:
+            self._loading.kill()
+        try:
+            self._store.presence.leave(self._id)
+        except StoreError:
+            return
+
+    def _wait(self, seconds: float, tune: str) -> bool:
+        """Until *seconds* have passed, a signal came, or the bell rang (True)."""
+        if self._stopping:
+            return False
+        if self._loading is not None:
+            seconds = min(seconds, 0.05)
+        files: list[int] = [self._pipe_out]
+        if tune:
+            self._bell.arm([tune])
+            files.append(self._bell.fileno())
+        readable, _, _ = select.select(files, [], [], seconds)
+        if self._pipe_out in readable:
+            _drain(self._pipe_out)
+        return len(files) > 1 and files[1] in readable and self._bell.read()
+
+    def _ring(self) -> None:
+        """From the renewal thread: look."""
+        try:
+            os.write(self._pipe_in, b"!")
+        except BlockingIOError:
+            return
+
+    def _on_stop(self, number: int, _frame: object) -> None:
+        self._stopping = signal.Signals(number).name
+
+    def _ready(self) -> None:
+        notify("READY=1\nSTATUS=following")
+        event(log, "beat.ready", name=self._name, pid=os.getpid())
+
+    def _feed(self) -> None:
+        """The systemd watchdog gets only completed turns to eat."""
+        if self._watchdog_s is not None and time.monotonic() - self._fed_mono_s > self._watchdog_s / 4:
+            self._fed_mono_s = time.monotonic()
+            notify("WATCHDOG=1")
+
+    def _say_away(self, error: Exception) -> None:
+        if not self._away:
+            self._away = True
+            notify("STATUS=waiting for Redis")
+            event(log, "store.lost", level=logging.WARNING, error=str(error))
+        self._feed()
+
+    def _say_back(self) -> None:
+        if self._away:
+            self._away = False
+            notify(f"STATUS={self._role}")
+            event(log, "store.back")
+
+
+@cache
+def _version() -> str:
+    return version("steadybeat")
+
+
+def _drain(fd: int) -> None:
+    try:
+        while os.read(fd, 4096):
+            pass
+    except BlockingIOError:
+        return
