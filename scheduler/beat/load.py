@@ -52,7 +52,7 @@ class Loading:
     """One load, running beside the beat."""
 
     def __init__(self, request: LoadRequest) -> None:
-        self._output: IO[bytes] = tempfile.TemporaryFile()
+        self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the reply was read
         self._began_mono_s = time.monotonic()
         # -P: the user's folder must not come before our packages on the path.
         self._process = subprocess.Popen(

@@ -120,6 +120,7 @@ class Ticker:
             record = self._store.registry.state(name)
             self._plan.put(record, int(now_ms))
         if batch.fires:
+            self._queues = tuple(sorted({*self._queues, *(fire.queue for fire in batch.fires)}))
             self._promote_at_ms = min(self._promote_at_ms, *(fire.at_ms for fire in batch.fires))
         if len(batch.fires) + len(batch.skips) < ARM_BATCH and not answer.stale:
             self._arm_again_ms = now_ms + ARM_PAUSE_MS

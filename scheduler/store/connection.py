@@ -84,7 +84,7 @@ class Connection:
         """A connection outside the pool, for a blocking command or a subscription. Its owner closes it."""
         self.check()
         try:
-            connection = self._pool.make_connection()
+            connection: Any = self._pool.make_connection()
             connection.connect()
         except _REFUSED as error:
             raise self._refused(error) from None
@@ -110,7 +110,7 @@ class Connection:
         deadline = time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
         backoff_s = BACKOFF_FIRST_S
         while True:
-            connection = None
+            connection: Any = None
             try:
                 connection = self._pool.get_connection()
                 if not self._checked:
