@@ -209,7 +209,10 @@ class Crontab(Schedule):
         return self._oddities
 
     def words(self) -> str:
-        return _described(self.text)
+        if any("step" in note for note in self._oddities):
+            return self.text  # Of `*/90` the describer says "every 90 minutes", and it is every hour.
+        described = _described(self.text)
+        return described.replace(", or on ", ", and only on ") if self._both else described
 
     def as_data(self) -> dict[str, Any]:
         return {

@@ -98,9 +98,7 @@ def every(
             f"every: {' and '.join(given)} do not go together; a month has no fixed number of days"
         )
     if total_days and month_end != "clamp":
-        raise InvalidScheduleError(
-            f"every: month_end is {shown(month_end)}, but stands only with months= and years=; no day or week lacks a day"
-        )
+        raise InvalidScheduleError(f"every: month_end is {shown(month_end)}, but stands only with months= and years=")
     if total_days > DAYS_MAX or total_months > MONTHS_MAX:
         raise InvalidScheduleError(f"every: {' and '.join(given)} is longer than the calendar's 9,999 years")
     return WallEvery(
@@ -233,7 +231,7 @@ class WallEvery(Schedule):
     _zone: Zone
     _floors_s: list[int]
     _first_ms: int | None
-    # Why this cannot be computed in UTC: without a zone an aware anchor has no time of day yet, and may have the wrong one.
+    # Why this cannot be computed without a zone: in UTC the anchor's time of day is not that of `at`.
     _refusal: str | None
 
     def __init__(
