@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from scheduler.cli.output import Output
     from scheduler.config import Config
+    from scheduler.home import Home
     from scheduler.store import Store
 
 FORMATS = ("table", "json", "jsonl")
@@ -48,11 +49,16 @@ class Invocation:
         return load_config(config_file=self.told.get("config_file"), overrides=flags)
 
     @cached_property
+    def home(self) -> Home:
+        """Where calls of tasks are sent from."""
+        from scheduler.home import Home  # noqa: PLC0415
+
+        return Home(lambda: self.config, role="cli")
+
+    @property
     def store(self) -> Store:
         """The store; it connects at its first call."""
-        from scheduler.store import open_store  # noqa: PLC0415
-
-        return open_store(self.config, role="cli")
+        return self.home.store
 
     @cached_property
     def zone(self) -> tzinfo:
@@ -76,9 +82,9 @@ class Invocation:
 
     def close(self) -> None:
         """Let go of Redis, if it was ever spoken to."""
-        store: Store | None = self.__dict__.get("store")
-        if store is not None:
-            store.close()
+        home: Home | None = self.__dict__.get("home")
+        if home is not None:
+            home.close()
 
 
 def say(text: str) -> None:

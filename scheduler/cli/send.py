@@ -14,8 +14,8 @@ from scheduler.cli.group import Command
 from scheduler.cli.invocation import Invocation, say
 from scheduler.cli.names import not_found
 from scheduler.cli.run_result import result_data, result_text
-from scheduler.clock import iso
-from scheduler.errors import OversizedMessageError, RefusedError
+from scheduler.clock import from_ms, iso
+from scheduler.errors import OversizedMessageError, RefusedError, ResultTimeoutError
 from scheduler.model import Ack, Entry, ResultRecord, State
 from scheduler.wire import FLAG_EARLY, FLAG_IGNORE_RESULT, Header, Payload, encode_body, new_id
 
@@ -76,7 +76,8 @@ def trigger(sched: Invocation, name: str, sending: Sending, force: bool) -> int:
             f"entry {name!r}: run {reply.holder} has not ended; wait for it, cancel it "
             f"(`sched cancel {reply.holder}`), or --force"
         )
-    return _finish(sched, sending, _sent(message, header))
+    sent = Sent(id=message.id, entry=entry.name, task=entry.task, queue=message.queue, at_ms=message.at_ms)
+    return _finish(sched, sending, sent)
 
 
 @click.command("call", cls=Command)
@@ -91,27 +92,24 @@ def call(sched: Invocation, task: str, sending: Sending, priority: int) -> int:
 
     The name is not checked here: workers know the tasks. The queue is --queue, else what the routes setting says.
     """
-    from scheduler.routing import resolve_queue  # noqa: PLC0415
+    from scheduler.calls import Call, make_message  # noqa: PLC0415
+    from scheduler.options import name_complaint  # noqa: PLC0415
 
-    store, config = sched.store, sched.config
-    now_ms = int(store.queues.time_ms())
-    when = read_when(sched, sending, now_ms=now_ms)
-    header = Header(
-        task=task,
-        queue=_queue(sending.queue) or resolve_queue(task, None, config),
+    if complaint := name_complaint(task, what="task"):
+        raise click.UsageError(complaint)
+    when = read_when(sched, sending, now_ms=int(sched.store.queues.time_ms()))
+    asked = Call(
+        args=() if sending.args is None else msgspec.json.decode(sending.args),
+        kwargs=None if sending.kwargs is None else msgspec.json.decode(sending.kwargs),
+        eta=from_ms(when.at_ms) if when.at_ms else None,
+        expires=from_ms(when.expires_ms) if when.expires_ms else None,
+        queue=_queue(sending.queue),
         priority=priority,
-        expires_ms=when.expires_ms,
-        enqueued_ms=now_ms,
-        result_ttl_s=max(1, config.result_expires_ms // 1000),
     )
-    payload = Payload(
-        args=sending.args or msgspec.Raw(b"[]"),
-        kwargs=sending.kwargs or msgspec.Raw(b"{}"),
-        eta_ms=when.at_ms or None,
-    )
-    message = _message(sched, header, payload, when)
-    store.queues.enqueue([message], call_id=new_id())
-    return _finish(sched, sending, _sent(message, header))
+    message = make_message(task, asked, sched.home)
+    sched.store.queues.enqueue([message], call_id=new_id())
+    sent = Sent(id=message.id, entry="", task=task, queue=message.queue, at_ms=message.at_ms)
+    return _finish(sched, sending, sent)
 
 
 def _queue(name: str | None) -> str | None:
@@ -164,16 +162,16 @@ def _message(sched: Invocation, header: Header, payload: Payload, when: When) ->
     return NewMessage(id=new_id(), body=body, queue=header.queue, at_ms=when.at_ms, priority=header.priority)
 
 
-def _sent(message: NewMessage, header: Header) -> Sent:
-    return Sent(id=message.id, entry=header.entry, task=header.task, queue=header.queue, at_ms=message.at_ms)
-
-
 def _finish(sched: Invocation, sending: Sending, sent: Sent) -> int:
     """Print what was sent; first wait for its result if that was asked for."""
     if sending.waits:
         say(f"sched: run {sent.id} is on queue {sent.queue}, waiting for its result (Ctrl-C leaves it to go on)")
         timeout_s = None if sending.timeout_ms is None else sending.timeout_ms / 1000
-        record = sched.store.results.wait(sent.id, timeout_s)
+        try:
+            record = sched.store.results.wait(sent.id, timeout_s)
+        except ResultTimeoutError:
+            sched.out.one(sent, data=sent_data, facts=_facts)
+            raise
         sent = msgspec.structs.replace(sent, result=record)
     sched.out.one(sent, data=sent_data, facts=_facts)
     return Exit.OK if sent.result is None or sent.result.state == State.SUCCESS else Exit.FAILED

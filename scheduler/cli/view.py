@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -93,6 +94,12 @@ class Views:
         return None if next_ms is None or (entry.until_ms is not None and next_ms > entry.until_ms) else next_ms
 
 
+@lru_cache(maxsize=10_000)
+def in_words(schedule: Schedule) -> str:
+    """The schedule in plain English; remembered, as many entries have the same and it takes 0.1 ms."""
+    return schedule.words()
+
+
 def is_paused(pause: Pause | None, now_ms: int) -> bool:
     """Whether *pause* holds at *now_ms*: one with an end is over by itself."""
     return pause is not None and (pause.until_ms is None or pause.until_ms > now_ms)
@@ -125,7 +132,7 @@ def entry_data(view: EntryView) -> dict[str, Any]:
         "name": entry.name,
         "task": entry.task,
         "schedule": view.schedule.text,
-        "words": view.schedule.words(),
+        "words": in_words(view.schedule),
         "timezone": view.zone,
         "queue": entry.queue,
         "enabled": entry.enabled,
