@@ -38,13 +38,15 @@ class LoadReply(msgspec.Struct, frozen=True):
 
     Attributes:
         mistakes: One line each.
-        broken_files: Their entries stay as they are.
+        broken_files: Files with a mistake; none of what they declare is in `entries`.
+        complete: False if the folder could not be read: then nothing is known of what is missing from it.
         failed: Why there is no load at all, or empty.
     """
 
     entries: list[Entry] = []
     mistakes: list[str] = []
     broken_files: list[str] = []
+    complete: bool = True
     failed: str = ""
 
 
@@ -88,13 +90,19 @@ class Loading:
 
 def load_here(request: LoadRequest) -> LoadReply:
     """Load the files in this process."""
-    from scheduler.loader import load_for  # noqa: PLC0415 - only the loading process needs it
+    # Only the loading process needs these.
+    from scheduler.app import find_app  # noqa: PLC0415
+    from scheduler.config import load_config  # noqa: PLC0415
+    from scheduler.loader import load  # noqa: PLC0415
 
-    loaded = load_for(config_file=request.config_file, overrides=request.overrides, app=request.app)
+    config = load_config(config_file=request.config_file, overrides=request.overrides)
+    app = find_app(request.app) if request.app else None
+    loaded = load(config.schedules, config, app=app)
     return LoadReply(
         entries=list(loaded.registry.entries.values()),
         mistakes=[str(mistake) for mistake in loaded.mistakes],
         broken_files=sorted(loaded.broken_files),
+        complete=loaded.complete,
     )
 
 

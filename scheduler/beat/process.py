@@ -219,7 +219,7 @@ class Beat:
             event(log, "file.broken", level=logging.ERROR, mistake=mistake)
         published = self._store.registry.publish(
             {entry.name: entry for entry in reply.entries},
-            broken_files=reply.broken_files,
+            clean=reply.complete and not reply.broken_files,
             mistakes=reply.mistakes,
             by=self._name,
         )

@@ -104,7 +104,7 @@ class History:
                         enqueued_ms=header.enqueued_ms,
                         started_ms=int(place.decode().partition(" ")[2] or 0),
                         worker=worker,
-                    )  # fmt: skip
+                    )
                 )
         return runs
 

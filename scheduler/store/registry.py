@@ -8,7 +8,7 @@ else was faster (a leader that armed, another editor), the answer is the state f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -43,7 +43,7 @@ class Published(NamedTuple):
     What publishing a load changed, as names of entries.
 
     Attributes:
-        kept: From files that are broken now; they stay as they were.
+        kept: Not in the load, which was not clean; they stay as they were.
         clashes: Refused, because an entry of that name was made by hand.
         superseded: A newer load was published meanwhile; ours changes nothing.
     """
@@ -127,18 +127,21 @@ class RegistryStore:
         self,
         entries: Mapping[str, Entry],
         *,
-        broken_files: Collection[str],
+        clean: bool,
         mistakes: Sequence[str],
         by: str,
     ) -> Published:
         """
         Make *entries* the ones in force, as a diff under a new load number.
 
-        Entries declared in *broken_files* stay as they are; those made by hand are not touched, and win over a file's of the
-        same name. *mistakes* are kept for `sched status`.
+        Entries disappear only through a *clean* load: one with broken files cannot tell what was removed from what could not be
+        read. Those made by hand are not touched, and win over a file's of the same name.
+
+        Args:
+            clean: All files were read, without a mistake.
+            mistakes: Kept for `sched status`.
         """
         load = int(self._connection.call("HINCRBY", self._keys.meta, "loads", 1))
-        broken = set(broken_files)
         for _ in range(CHANGE_ROUNDS_MAX):
             live = {record.name: record for record in self.changed_since(0)[1]}
             changes: list[_Change] = []
@@ -158,7 +161,7 @@ class RegistryStore:
             for name, record in live.items():
                 if name in entries or record.entry is None or record.entry.origin is Origin.HAND:
                     continue
-                if record.entry.source.rpartition(":")[0] in broken:
+                if not clean:
                     kept.append(name)
                     continue
                 removed.append(name)
