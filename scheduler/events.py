@@ -24,6 +24,9 @@ FD_VARIABLE = "SCHED_EVENTS_FD"
 LINE_BYTES_MAX = 4096
 """A pipe takes a write of so many bytes whole or not at all, whoever else writes (PIPE_BUF in pipe(7))."""
 
+OURS = ("scheduler", "worker")
+"""The loggers that events come from."""
+
 _TEXT_MAX = 600
 _SHORT_TEXT_MAX = 300
 """Two of these fit on a line even if JSON needs six bytes for each character."""
@@ -51,7 +54,8 @@ class EventPipe(logging.Handler):
 
 def configure_events(level: str = "info", *, environ: Mapping[str, str] | None = None) -> bool:
     """
-    Send this process's log records to the pipe of `SCHED_EVENTS_FD` instead of stderr.
+    Send this process's log records to the pipe of `SCHED_EVENTS_FD` instead of stderr: its own events all, what others
+    log from *level* on.
 
     Returns:
         False where the variable is not set, or names no open descriptor: then log as usual (`scheduler.log.configure`).
@@ -66,6 +70,9 @@ def configure_events(level: str = "info", *, environ: Mapping[str, str] | None =
     root = logging.getLogger()
     root.handlers[:] = [pipe]
     root.setLevel(level.upper())
+    for ours in OURS:
+        # Every event: what is worth a line on the screen is for the watcher to say.
+        logging.getLogger(ours).setLevel(logging.DEBUG)
     return True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -30,8 +31,18 @@ class Line(NamedTuple):
     text: str
     loud: bool = False
 
+    @classmethod
+    def now(cls, badge: str, style: str, text: str, *, loud: bool = False) -> Line:
+        """A line about this moment."""
+        return cls(time.time(), badge, style, text, loud)
+
+    @property
+    def parts(self) -> tuple[str, str, str]:
+        """Moment, badge and text, each as wide as its column."""
+        return f"{datetime.fromtimestamp(self.time_s):%H:%M:%S}  ", f"{self.badge:<9}", self.text
+
     def __str__(self) -> str:
-        return f"{datetime.fromtimestamp(self.time_s):%H:%M:%S}  {self.badge:<8} {self.text}"
+        return "".join(self.parts)
 
 
 class Lines:

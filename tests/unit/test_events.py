@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from scheduler.events import FD_VARIABLE, LINE_BYTES_MAX, EventPipe, configure_events, encode
+from scheduler.events import FD_VARIABLE, LINE_BYTES_MAX, OURS, EventPipe, configure_events, encode
 from scheduler.log import event
 
 
@@ -117,9 +117,12 @@ def test_with_a_pipe_every_record_goes_there(pipe: tuple[int, int]) -> None:
     handlers, level = root.handlers[:], root.level
     try:
         assert configure_events("warning", environ={FD_VARIABLE: str(pipe[1])})
-        logging.getLogger("worker").info("too quiet")
-        logging.getLogger("worker").warning("loud")
+        logging.getLogger("reports").info("too quiet")
+        logging.getLogger("reports").warning("loud")
+        event(logging.getLogger("worker.supervisor"), "run.started", level=logging.DEBUG, id="a")
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)
-    assert [line["message"] for line in lines(pipe[0])] == ["loud"]
+        for ours in OURS:
+            logging.getLogger(ours).setLevel(logging.NOTSET)
+    assert [line.get("message", line.get("event")) for line in lines(pipe[0])] == ["loud", "run.started"]
