@@ -74,6 +74,7 @@ class Beat:
         self._stopping = ""
         self._away = False
         self._shown_mono_s = 0.0
+        self._outdated_by = ""
         self._bell = store.leadership.bell()
         self._pipe_out, self._pipe_in = os.pipe()
         os.set_blocking(self._pipe_out, False)
@@ -164,18 +165,21 @@ class Beat:
                 self._house()
                 pause_s = ticker.tick() if reign.trusted else self._regain(reign)
                 self._say_back()
+                if not caught_up and pause_s > 0:
+                    caught_up, reign.caught_up = True, ticker.armed_count
+                # The loop has come round: also where it found Redis away.
+                reign.ticked()
+                self._feed()
+                if pause_s > 0 and self._wait(pause_s, "nudge"):
+                    ticker.refresh()
             except StoreUnavailableError as error:
                 self._say_away(error)
-                pause_s = AWAY_S
+                reign.ticked()
+                self._wait(AWAY_S, "")
             except StoreRefusedError as error:
                 event(log, "store.refused", level=logging.ERROR, error=str(error))
-                pause_s = AWAY_S
-            reign.ticked()
-            self._feed()
-            if not caught_up and pause_s > 0:
-                caught_up, reign.caught_up = True, ticker.armed_count
-            if pause_s > 0 and self._wait(pause_s, "nudge"):
-                ticker.refresh()
+                reign.ticked()
+                self._wait(AWAY_S, "")
 
     def _regain(self, reign: Reign) -> float:
         """We may have been overtaken while we could not look: ask before doing anything."""
@@ -242,11 +246,12 @@ class Beat:
 
     def _outdated(self) -> bool:
         newer = newer_beats(self._info(), self._store.presence.beats())
-        if newer:
+        if newer and newer[0].name != self._outdated_by:
             event(
                 log, "beat.outdated", level=logging.WARNING, newer=newer[0].name, tzdata=newer[0].tzdata,
                 version=newer[0].version, remedy="upgrade this beat; it does not stand while a newer one lives",
             )  # fmt: skip
+        self._outdated_by = newer[0].name if newer else ""
         return bool(newer)
 
     def _leave(self) -> None:

@@ -45,7 +45,7 @@ With a bound or a lifetime
     {ns}:e:E:counts        hash    outcome → how often; never capped           promote, arm; removed with the entry
     {ns}:dead              zset    id scored by when it died; 10,000 at most   finish, reclaim
     {ns}:dead_messages     hash    id → body, as long as it is in `dead`
-    {ns}:waited            zset    id scored by when its waiter gives up       AsyncResult.get; trimmed by end
+    {ns}:waited            zset    id scored by when its waiter gives up       AsyncResult.get; trimmed by end; 60 s
     {ns}:r:ID              string  ResultRecord                                end; its own TTL (`result_expires`)
     {ns}:c:ID              string  a call that was carried out                 enqueue; 60 s
 

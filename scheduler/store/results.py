@@ -16,6 +16,7 @@ from scheduler.store.keys import Keys
 LOOK_AGAIN_S = 1.0
 """How long a waiter sleeps at most before it looks for itself: a lost connection loses the call."""
 WAITER_GRACE_MS = 5_000
+WAITED_TTL_MS = 60_000
 
 
 class Results:
@@ -97,7 +98,8 @@ class _Waiter:
             self._subscription.read_response()
         seconds, micros = self._source.call("TIME")
         until_ms = int(seconds) * 1000 + int(micros) // 1000 + int(LOOK_AGAIN_S * 2000) + WAITER_GRACE_MS
-        self._source.call("ZADD", self._keys.waited, until_ms, self._id)
+        waited = self._keys.waited
+        self._source.pipeline([("ZADD", waited, until_ms, self._id), ("PEXPIRE", waited, WAITED_TTL_MS)])
 
     def sleep(self, seconds: float) -> None:
         """Until the run has ended, or *seconds* have passed."""

@@ -11,7 +11,7 @@ local function slot_taken(entry, id, now)
     local body = redis.call('HGET', MESSAGES, holder)
     if not body then return false end
     local h = parse(body)
-    if h.expires > 0 and h.expires <= now and redis.call('LREM', ready_key(h.queue, h.priority), 1, holder) > 0 then
+    if h and h.expires > 0 and h.expires <= now and redis.call('LREM', ready_key(h.queue, h.priority), 1, holder) > 0 then
         end_here(holder, body, 'EXPIRED', '', now)
         -- Its end may have promoted a waiting one into the slot.
         return redis.call('HEXISTS', SLOTS, entry) == 1
