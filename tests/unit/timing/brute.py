@@ -160,6 +160,8 @@ def values(text: str, low: int, high: int) -> set[int]:
             sequence = list(range(low, last + 1))
         elif "-" in body:
             first, second = (number(part) for part in body.split("-"))
+            if high == 7 and first > second:
+                first %= 7  # 7-1 begins on Sunday, which is the day before Monday and not two before.
             sequence = [first]
             while sequence[-1] != second:
                 following = sequence[-1] + 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+import pytz
 
 from scheduler.timing import Schedule, crontab, every
 from scheduler.timing.zones import get_zone
@@ -128,7 +129,6 @@ def test_changes_of_the_clock_around_the_world(expr: str, zone: str, after: str,
 
 def test_start_through_a_pytz_zone_keeps_its_instant() -> None:
     """Trap 6: a pytz zone attached with `tzinfo=` is at -04:56; its instant counts, its offset is not taken over."""
-    pytz = pytest.importorskip("pytz")
     schedule = crontab("0 0 * * *", tz=pytz.timezone(NEW_YORK))
     start = datetime(2026, 1, 1, tzinfo=pytz.timezone(NEW_YORK))
     assert datetime(2026, 1, 1, 5, tzinfo=UTC) == schedule.next(start)
