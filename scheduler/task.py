@@ -71,6 +71,7 @@ class Task:
         signature: Of the function, without the bound `self`; None where Python cannot tell.
     """
 
+    __name__: str
     name: str
     fn: Callable[..., Any]
     bind: bool
@@ -131,7 +132,7 @@ class Task:
             priority: 0–9; a higher one is taken first.
             task_id: Instead of a fresh random one.
             headers: Plain data that `self.request.headers` shows.
-            retry_policy: How often to go on when Redis does not answer in time, see `scheduler.calls.read_retry_policy`.
+            retry_policy: How often to go on when Redis does not answer: `scheduler.calls.read_retry_policy`.
 
         Raises:
             TypeError: The function does not take these arguments, or there is no such keyword.
@@ -184,10 +185,6 @@ class Task:
             except TypeError as error:
                 raise TypeError(f"task {self.name!r}: {self.__name__}{self.signature}: {error}") from None
 
-    def AsyncResult(self, task_id: str) -> AsyncResult:  # noqa: N802 - Celery's name
-        """The run with this id."""
-        return AsyncResult(task_id, self._home)
-
     def _send(self, call: Call, retry_policy: Mapping[str, Any] | None = None) -> AsyncResult:
         self.check_arguments(call.args, call.kwargs or {})
         pauses_s = read_retry_policy(retry_policy)
@@ -201,7 +198,7 @@ class Task:
         """The run that is going on."""
         return current_request()
 
-    def retry(
+    def retry(  # noqa: PLR0917 - Celery's order
         self,
         args: Iterable[Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
@@ -212,7 +209,9 @@ class Task:
         max_retries: int | None = None,
     ) -> Retry:
         """
-        End this attempt and try again later. It raises, so write ``raise self.retry(…)``: readers see that it ends there.
+        End this attempt and try again later.
+
+        It raises; written as ``raise self.retry(…)`` it shows readers that the attempt ends there.
 
         Args:
             args, kwargs: Instead of this attempt's.
@@ -278,7 +277,9 @@ class Task:
     def on_retry(self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         """Called when the attempt is to be repeated."""
 
-    def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+    def after_return(  # noqa: PLR0917 - Celery's order
+        self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any
+    ) -> None:
         """Called after each attempt, whatever came of it."""
 
     def __repr__(self) -> str:

@@ -1,0 +1,385 @@
+"""
+Declaring: `@task`, `@schedule` and `entry()`, which turn a function and a rule into a `Task` and a `Declared` entry.
+
+Every mistake is raised where it is made, so that its traceback points at the user's line.
+
+The one place with process-wide state is `_current` below: the `Declarations` that the bare `@task`, `@schedule` and
+`entry()` add to. The loader sets it to a fresh one before it imports schedule files, and leaves it there; a process that
+imports a schedule file by itself (a web application that calls ``multiply.delay()``) gets one at the first declaration,
+with the settings of its own working directory and environment.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import FunctionType
+from typing import Any, overload
+
+import msgspec
+
+from scheduler.calls import encode_arguments, encode_keywords
+from scheduler.errors import InvalidEntryError, InvalidScheduleError, InvalidTaskError, NotEncodableError
+from scheduler.home import Home
+from scheduler.options import (
+    ONLY_OF_TASKS,
+    TASK_OPTIONS,
+    EntryOptions,
+    expires_complaint,
+    name_complaint,
+    read_entry_options,
+    read_task_options,
+)
+from scheduler.task import Place, Task
+from scheduler.timing import Schedule
+
+PACKAGE = "schedules"
+"""The folder of schedule files is imported under this name, whatever it is called."""
+
+_ENTRY_ARGUMENTS = frozenset({"name", "args", "kwargs"})
+_NOT_THE_USERS = (str(Path(__file__).parent) + os.sep, "<frozen ")
+
+
+class Declared(msgspec.Struct, frozen=True):
+    """
+    An entry as its author wrote it, checked as far as that goes without the settings.
+
+    Attributes:
+        task: The task, or its name where it is declared elsewhere.
+        module: The module that declared it.
+    """
+
+    name: str
+    task: Task | str
+    when: Schedule
+    args: msgspec.Raw
+    kwargs: msgspec.Raw
+    options: EntryOptions
+    place: Place
+    module: str
+
+    @property
+    def task_name(self) -> str:
+        """The task's name."""
+        return self.task if isinstance(self.task, str) else self.task.name
+
+
+class Declarations:
+    """
+    Tasks and entries that were declared together.
+
+    Args:
+        home: Where these tasks send to.
+        main: What stands for ``__main__`` in the names of tasks.
+        lenient: A file may declare its things again, as `importlib.reload` and notebooks do; the newer one counts.
+    """
+
+    def __init__(self, home: Home, *, main: str | None = None, lenient: bool = False) -> None:
+        self.home = home
+        self.tasks: dict[str, Task] = {}
+        self.entries: dict[str, Declared] = {}
+        self.folder: Path | None = None
+        """What places are shown relative to."""
+        self._main = main
+        self._lenient = lenient
+
+    # ── the decorators, as an App has them too ──────────────────────────────────────────────────────────────────────
+
+    def task(self, fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+        """See `scheduler.declare.task`."""
+        if fn is None:
+            return lambda function: self.task(function, **options)
+        name, bind, base = options.pop("name", None), options.pop("bind", False), options.pop("base", None)
+        _check_function(fn)
+        chosen = _default_name(fn, self._main) if name is None else name
+        what = f"task {chosen!r}"
+        if complaint := name_complaint(chosen, what="task name"):
+            raise InvalidTaskError(complaint)
+        if not isinstance(bind, bool):
+            raise InvalidTaskError(f"{what}: bind {bind!r}: expected True or False")
+        if base is not None and not (isinstance(base, type) and issubclass(base, Task)):
+            raise InvalidTaskError(f"{what}: base {base!r}: expected a subclass of scheduler.Task")
+        read = read_task_options(options, what=what)
+        made: Task = (base or Task)()
+        made.declared(fn, name=chosen, bind=bind, options=read, home=self.home, place=_place(fn))
+        before = self.tasks.get(chosen)
+        if before is not None and not (self._lenient and before.place.file == made.place.file):
+            raise InvalidTaskError(
+                f"{what} is declared already, at {self.shown(before.place)}; give one of the two another name="
+            )
+        self.tasks[chosen] = made
+        return made
+
+    def schedule(self, when: Schedule, /, **options: Any) -> Callable[[Callable[..., Any]], Task]:
+        """See `scheduler.declare.schedule`."""
+        if not isinstance(when, Schedule):
+            raise InvalidScheduleError(_no_schedule(when, "@schedule"))
+
+        def declare(fn: Callable[..., Any]) -> Task:
+            if isinstance(fn, Task):
+                return self._entry_for(fn, when, options)
+            # It makes the task, so what it says of running the function is said of the task.
+            of_task = {key: value for key, value in options.items() if key in TASK_OPTIONS}
+            of_entry = {key: value for key, value in options.items() if key not in ONLY_OF_TASKS}
+            what = f"entry {of_entry.get('name') or _default_name(fn, self._main)!r}"
+            complaints = []
+            try:
+                read_entry_options({k: v for k, v in of_entry.items() if k not in _ENTRY_ARGUMENTS}, what=what)
+            except InvalidEntryError as error:
+                complaints = str(error).splitlines()
+            try:
+                made = self.task(fn, **of_task)
+            except InvalidTaskError as error:
+                told = {line.partition(": ")[2] for line in complaints}
+                complaints += [line for line in str(error).splitlines() if line.partition(": ")[2] not in told]
+                raise InvalidTaskError("\n".join(complaints)) from None
+            if complaints:
+                del self.tasks[made.name]
+                raise InvalidEntryError("\n".join(complaints))
+            return self._entry_for(made, when, of_entry)
+
+        return declare
+
+    def _entry_for(self, made: Task, when: Schedule, options: Mapping[str, Any]) -> Task:
+        """Declare the entry of one `@schedule` above *made*."""
+        if options.get("name") is None and made.name in self.entries:
+            raise InvalidEntryError(
+                f"entry {made.name!r}: a second @schedule of one task needs a name= "
+                f"(the first is at {self.shown(self.entries[made.name].place)})"
+            )
+        self.entry(**{**options, "name": options.get("name") or made.name, "task": made, "when": when})
+        return made
+
+    def entry(
+        self,
+        name: str,
+        task: Task | str,
+        when: Schedule,
+        *,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        """See `scheduler.declare.entry`."""
+        if complaint := name_complaint(name, what="entry name"):
+            raise InvalidEntryError(complaint)
+        what = f"entry {name!r}"
+        if not isinstance(task, Task) and (not isinstance(task, str) or not task):
+            hint = "; decorate it with @task" if callable(task) else ""
+            raise InvalidEntryError(f"{what}: task {task!r}: expected a task or the name of one{hint}")
+        if not isinstance(when, Schedule):
+            raise InvalidScheduleError(_no_schedule(when, what))
+        read = read_entry_options(options, what=what)
+        if read.tz is not None and when.zone not in (None, read.tz):
+            raise InvalidEntryError(
+                f"{what}: tz {read.tz!r} contradicts the schedule's own tz {when.zone!r}; give one of the two"
+            )
+        task_name = task if isinstance(task, str) else task.name
+        try:
+            encoded_args = encode_arguments(task_name, args)
+            encoded_kwargs = encode_keywords(task_name, {} if kwargs is None else kwargs)
+        except NotEncodableError as error:
+            raise NotEncodableError(f"{what}: {error}") from None
+        except TypeError as error:
+            raise InvalidEntryError(f"{what}: {error}") from None
+        declared = Declared(
+            name=name,
+            task=task,
+            when=when,
+            args=msgspec.Raw(encoded_args),
+            kwargs=msgspec.Raw(encoded_kwargs),
+            options=read,
+            place=_caller(),
+            module=_caller_module(),
+        )
+        if isinstance(task, Task) and (complaint := task_complaint(declared, task)):
+            raise InvalidEntryError(f"{what}: {complaint}")
+        before = self.entries.get(name)
+        if before is not None and not (self._lenient and before.place.file == declared.place.file):
+            raise InvalidEntryError(
+                f"{what} is declared already, at {self.shown(before.place)}; entries need different names (name=)"
+            )
+        self.entries[name] = declared
+
+    # ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def shown(self, place: Place) -> str:
+        """*place* as people read it: relative to the folder that holds the schedule files, if it lies there."""
+        return f"{relative(place.file, self.folder)}:{place.line}"
+
+    def take_over(self, other: Declarations, modules: Callable[[str], bool]) -> None:
+        """Add what *other* holds of the modules that *modules* says yes to. The first of two with one name stays."""
+        for name, made in other.tasks.items():
+            if modules(made.fn.__module__):
+                self.tasks.setdefault(name, made)
+        for name, declared in other.entries.items():
+            if modules(declared.module):
+                self.entries.setdefault(name, declared)
+
+
+def task_complaint(declared: Declared, task: Task) -> str | None:
+    """Why *declared* does not go together with its task, or None if it does."""
+    options = declared.options
+    expires = task.options.expires if options.expires is None else options.expires
+    if complaint := expires_complaint(expires, countdown_ms=options.countdown_ms, jitter_ms=options.jitter_ms):
+        return complaint
+    try:
+        task.check_arguments(msgspec.json.decode(declared.args), msgspec.json.decode(declared.kwargs))
+    except TypeError as error:
+        return f"{error}; give args= and kwargs= that it takes"
+    return None
+
+
+def relative(file: str, folder: Path | None) -> str:
+    """*file* relative to *folder*, or as it is where it lies elsewhere."""
+    try:
+        return str(Path(file).relative_to(folder)) if folder is not None else file
+    except ValueError:
+        return file
+
+
+# ── the process's own ───────────────────────────────────────────────────────────────────────────────────────────────
+
+_current: Declarations | None = None
+
+
+def current() -> Declarations:
+    """What the bare decorators add to, and whose Redis a bare `AsyncResult` asks."""
+    global _current  # noqa: PLW0603 - the one place, see the top of this file
+    if _current is None:
+        _current = Declarations(Home(), lenient=True)
+    return _current
+
+
+def set_current(declarations: Declarations | None) -> Declarations | None:
+    """From now on the bare decorators add to *declarations*; returns what they added to before."""
+    global _current
+    before, _current = _current, declarations
+    return before
+
+
+def adopt(declarations: Declarations) -> None:
+    """Make *declarations* the process's own if it has none yet: the first `App` of a program is its default."""
+    if _current is None:
+        set_current(declarations)
+
+
+@overload
+def task(fn: Callable[..., Any], /) -> Task: ...
+@overload
+def task(fn: None = None, /, **options: Any) -> Callable[[Callable[..., Any]], Task]: ...
+def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    """
+    Make a function a task; with or without parentheses.
+
+    Args:
+        options: ``name bind base queue priority serializer max_retries retry_for retry_backoff retry_jitter time_limit
+            soft_time_limit ack ignore_result result_expires expires``, see `scheduler.options.TaskOptions`.
+
+    Raises:
+        InvalidTaskError: An option is unknown or out of range (one line for each), or the name is taken.
+    """
+    return current().task(fn, **options)
+
+
+def schedule(when: Schedule, /, **options: Any) -> Callable[[Callable[..., Any]], Task]:
+    """
+    Make a function a task, and declare one entry for it. It can be stacked; each further one needs a `name`.
+
+    Args:
+        options: Those of `entry`, and ``name args kwargs``. On a function that is no task yet, those of `task` besides.
+
+    Raises:
+        InvalidScheduleError: *when* is no schedule.
+        InvalidEntryError, InvalidTaskError: An option is unknown or out of range; one line for each.
+    """
+    return current().schedule(when, **options)
+
+
+def entry(
+    name: str,
+    task: Task | str,
+    when: Schedule,
+    *,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> None:
+    """
+    Declare an entry: *task* (or the task of that name) is to be run *when* it is due, with these arguments.
+
+    Args:
+        options: ``queue priority tz countdown expires jitter overlap catchup catchup_window start until max_runs enabled
+            tags description headers ack ignore_result result_expires``, see `scheduler.options.EntryOptions`.
+
+    Raises:
+        InvalidEntryError: An option is unknown, out of range or contradicts another (one line for each), the name is
+            taken, or the task does not take these arguments.
+        InvalidScheduleError: *when* is no schedule.
+        NotEncodableError: JSON cannot carry the arguments.
+    """
+    current().entry(name, task, when, args=args, kwargs=kwargs, **options)
+
+
+# ── reading the user's function and place ───────────────────────────────────────────────────────────────────────────
+
+
+def _check_function(fn: object) -> None:
+    if isinstance(fn, Task):
+        raise InvalidTaskError(f"task {fn.name!r} is a task already; put @task below @schedule, and only once")
+    if isinstance(fn, staticmethod | classmethod | type) or not callable(fn):
+        raise InvalidTaskError(f"@task stands above {fn!r}; expected a function")
+    if inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn):
+        name = getattr(fn, "__qualname__", repr(fn))
+        raise InvalidTaskError(f"task {name!r} is a coroutine; this version runs plain functions (def, not async def)")
+
+
+def _default_name(fn: Callable[..., Any], main: str | None) -> str:
+    """``module.function`` without our package's name in front; for ``__main__`` the app's name or the file's."""
+    module = getattr(fn, "__module__", None) or ""
+    function = getattr(fn, "__name__", None)
+    if not function or function == "<lambda>":
+        raise InvalidTaskError(f"@task stands above {fn!r}, which has no name; give name=")
+    if module == "__main__":
+        module = main or Path(getattr(sys.modules["__main__"], "__file__", None) or "__main__").stem
+    module = module.removeprefix(f"{PACKAGE}.")
+    return f"{module}.{function}" if module and module != PACKAGE else str(function)
+
+
+def _place(fn: Callable[..., Any]) -> Place:
+    """Where *fn* is written; for what is no Python function, where it is declared."""
+    inner = inspect.unwrap(fn)
+    if isinstance(inner, FunctionType):
+        return Place.at(inner.__code__.co_filename, inner.__code__.co_firstlineno)
+    return _caller()
+
+
+def _caller() -> Place:
+    """The user's line that is declaring something."""
+    frame = _caller_frame()
+    return Place.at(frame.f_code.co_filename, frame.f_lineno)
+
+
+def _caller_module() -> str:
+    return str(_caller_frame().f_globals.get("__name__", ""))
+
+
+def _caller_frame() -> Any:
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_NOT_THE_USERS):
+        frame = frame.f_back
+    return frame
+
+
+def _no_schedule(when: object, what: str) -> str:
+    hint = "every('30s') or crontab('*/5 * * * *')"
+    if isinstance(when, str):
+        hint = f"crontab({when!r})" if len(when.split()) >= 5 else f"every({when!r})"
+    elif isinstance(when, int | float) and not isinstance(when, bool):
+        hint = f"every({when!r})"
+    elif callable(when):
+        hint = "a schedule in parentheses, as in @schedule(every('30s'))"
+    return f"{what}: {when!r} is no schedule; write {hint}"

@@ -1,0 +1,94 @@
+"""
+From what an author declared to what travels: a `Declared` and the settings give an `Entry`. Pure.
+
+Here everything that was left unsaid finds its value: the zone, the queue, and what the entry inherits from its task.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from scheduler.clock import aware, to_ms
+from scheduler.config import Config
+from scheduler.declare import Declared
+from scheduler.errors import InvalidEntryError
+from scheduler.model import Entry, Origin
+from scheduler.routing import Router
+from scheduler.task import Task
+from scheduler.timing.zones import get_zone
+
+FRAME_BYTES = 1_024
+"""What a message holds beside its arguments, at most."""
+
+
+def resolve_entry(declared: Declared, task: Task, config: Config, router: Router, *, source: str) -> Entry:
+    """
+    The entry for *declared*, whose task is *task*, complete.
+
+    Args:
+        source: ``schedules/reports.py:12``.
+
+    Raises:
+        InvalidEntryError: It cannot be met, or is too large to be sent.
+        InvalidScheduleError: The schedule cannot be settled for an entry of this name.
+        ConfigError: A route answers something that is no queue.
+    """
+    options = declared.options
+    zone = options.tz or declared.when.zone or config.timezone
+    start_ms, until_ms = _moment_ms(options.start, zone), _moment_ms(options.until, zone)
+    if start_ms is not None and until_ms is not None and until_ms <= start_ms:
+        raise InvalidEntryError(f"until {options.until} is not after start {options.start} (timezone {zone})")
+    size = len(declared.args) + len(declared.kwargs) + len(msgspec.json.encode(options.headers)) + FRAME_BYTES
+    if size > config.message_bytes_max:
+        raise InvalidEntryError(
+            f"its arguments make a message of {size} bytes, message_bytes_max allows {config.message_bytes_max}; "
+            "pass a reference instead of the data"
+        )
+    expires = task.options.expires if options.expires is None else options.expires
+    return Entry(
+        name=declared.name,
+        task=task.name,
+        schedule=declared.when.in_zone(zone).for_entry(declared.name).as_data(),
+        queue=options.queue or task.options.queue or _routed(declared, task, router),
+        args=declared.args,
+        kwargs=declared.kwargs,
+        priority=task.options.priority if options.priority is None else options.priority,
+        countdown_ms=options.countdown_ms,
+        jitter_ms=options.jitter_ms,
+        expires_after_ms=None if expires is None else expires.after_ms,
+        expires_at_ms=None if expires is None else _moment_ms(expires.at, zone),
+        overlap=options.overlap,
+        catchup=options.catchup,
+        catchup_window_ms=options.catchup_window_ms,
+        start_ms=start_ms,
+        until_ms=until_ms,
+        max_runs=options.max_runs,
+        enabled=options.enabled,
+        ack=options.ack or task.options.ack,
+        ignore_result=task.options.ignore_result if options.ignore_result is None else options.ignore_result,
+        result_expires_ms=options.result_expires_ms or task.options.result_expires_ms or config.result_expires_ms,
+        tags=options.tags,
+        description=options.description or _first_line(task),
+        headers=dict(options.headers),
+        source=source,
+        origin=Origin.FILE,
+    )
+
+
+def _routed(declared: Declared, task: Task, router: Router) -> str:
+    return router.queue(task.name, msgspec.json.decode(declared.args), msgspec.json.decode(declared.kwargs))
+
+
+def _moment_ms(moment: datetime | None, zone: str) -> int | None:
+    """*moment* in ms; a naive one is local to *zone*."""
+    if moment is None:
+        return None
+    return to_ms(aware(moment) if moment.tzinfo is not None else moment.replace(tzinfo=get_zone(zone)))
+
+
+def _first_line(task: Task) -> str:
+    """What the function's docstring says first: people look for it in `sched show`."""
+    lines = (task.fn.__doc__ or "").strip().splitlines()
+    return lines[0].strip()[:200] if lines else ""
