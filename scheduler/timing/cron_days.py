@@ -52,13 +52,27 @@ def _nearest_working_day(kind: int, days: int, day: int) -> int:
 
 def _days_of_week(field: Field, kind: int) -> int:
     days = kind_days(kind)
+    by_weekday = _DAYS_BY_WEEKDAY[kind]
     mask = 0
-    for day in range(1, days + 1):
-        weekday = kind_weekday(kind, day)
-        if (
-            field.mask >> weekday & 1
-            or (weekday in field.last and day + 7 > days)
-            or (weekday, (day + 6) // 7) in field.nth
-        ):
-            mask |= 1 << day
+    for weekday in range(7):
+        if field.mask >> weekday & 1:
+            mask |= by_weekday[weekday]
+    for weekday in field.last:
+        mask |= by_weekday[weekday] & _days_between(days - 6, days)
+    for weekday, nth in field.nth:
+        mask |= by_weekday[weekday] & _days_between(7 * nth - 6, 7 * nth)
     return mask
+
+
+def _days_between(first: int, last: int) -> int:
+    return (1 << last + 1) - (1 << first)
+
+
+# For each kind of month, and each weekday, the days on which it falls.
+_DAYS_BY_WEEKDAY: Final = tuple(
+    tuple(
+        sum(1 << day for day in range(1, kind_days(kind) + 1) if kind_weekday(kind, day) == weekday)
+        for weekday in range(7)
+    )
+    for kind in range(KINDS)
+)
