@@ -85,39 +85,106 @@ local function settle(id, h, at, now, told)
     return true
 end
 
+-- What a chunk of plain promotions shares: read in two calls and written in two, as a burst has thousands of them.
+-- `flush` before anything else looks at slots or counts.
+local slots, counts, new_slots, new_counts
+
+local function forget()
+    slots, counts, new_slots, new_counts = {}, {}, {}, {}
+end
+
+local function flush()
+    local args = {}
+    for entry, id in pairs(new_slots) do
+        args[#args + 1] = entry
+        args[#args + 1] = id
+    end
+    if #args > 0 then redis.call('HSET', SLOTS, unpack(args)) end
+    args = {}
+    for entry, value in pairs(new_counts) do
+        args[#args + 1] = entry
+        args[#args + 1] = value
+    end
+    if #args > 0 then redis.call('HSET', PROMOTED, unpack(args)) end
+    forget()
+end
+
+-- Reads slots and counts of the fires among `bodies`.
+local function read_ahead(bodies)
+    forget()
+    local entries, seen = {}, {}
+    for _, body in ipairs(bodies) do
+        if body and has(flags_of(body), FLAG_FIRE) then
+            local entry = string.sub(body, 61, 60 + struct.unpack('<I2', body, 55))
+            if not seen[entry] then
+                seen[entry] = true
+                entries[#entries + 1] = entry
+            end
+        end
+    end
+    if #entries == 0 then return end
+    local holders = redis.call('HMGET', SLOTS, unpack(entries))
+    local promoted = redis.call('HMGET', PROMOTED, unpack(entries))
+    for i, entry in ipairs(entries) do
+        slots[entry], counts[entry] = holders[i], promoted[i] or '0 0'
+    end
+end
+
+-- The usual case, decided from what was read ahead: a punctual fire whose slot is free. False: look closely.
+local function settle_plainly(id, body, at, now, told)
+    local _, _, flags, overlap = string.byte(body, 1, 4)
+    if not has(flags, FLAG_FIRE) then return false end
+    local late_limit, max_runs, entry_n = struct.unpack('<I4xxxxI4I2', body, 43)
+    local due, _, expires = struct.unpack('<ddd', body, 7)
+    if now - at > late_limit or (expires > 0 and expires <= now) or max_runs > 0 then return false end
+    local entry = string.sub(body, 61, 60 + entry_n)
+    local count = counts[entry]
+    if not count or (overlap ~= ALLOW and slots[entry]) then return false end
+    local gap = string.find(count, ' ', 1, true)
+    count = string.format('%.0f %d', math.max(due, tonumber(string.sub(count, 1, gap - 1))), string.sub(count, gap + 1) + 1)
+    counts[entry], new_counts[entry] = count, count
+    if overlap ~= ALLOW then slots[entry], new_slots[entry] = id, id end
+    if told then told[#told + 1] = { 'promoted', entry, due, now - due, id, parse(body).queue } end
+    return true
+end
+
 -- Promotes up to `limit` messages of `queue`. Returns how many left the delayed set. `told` collects events, if wanted.
 local function promote_due(queue, now, limit, told)
     local delayed = delayed_key(queue)
     local due = redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'WITHSCORES', 'LIMIT', 0, limit)
     if #due == 0 then return 0 end
-    local gone, ready, any = {}, {}, false
+    local ready, any = {}, false
     for from = 1, #due, 2 * CHUNK do
         local ids = {}
         for i = from, math.min(from + 2 * CHUNK - 2, #due), 2 do ids[#ids + 1] = due[i] end
         local bodies = redis.call('HMGET', MESSAGES, unpack(ids))
+        read_ahead(bodies)
         for i, id in ipairs(ids) do
             local body = bodies[i]
-            gone[#gone + 1] = id
             if body then
-                local h = parse(body)
-                local priority = 0
-                local go = true
-                if h then
-                    priority, h.body = h.priority, body
-                    go = settle(id, h, tonumber(due[from + 2 * i - 1]), now, told)
+                local at = tonumber(due[from + 2 * i - 1])
+                local go = not readable(body) or settle_plainly(id, body, at, now, told)
+                if not go then
+                    flush()
+                    local h = parse(body)
+                    h.body = body
+                    go = settle(id, h, at, now, told)
                 end
                 if go then
+                    local priority = priority_of(body)
                     any = true
                     ready[priority] = ready[priority] or {}
                     table.insert(ready[priority], id)
                 end
             end
         end
+        flush()
     end
-    redis.call('ZREM', delayed, unpack(gone))
+    -- What was read is the head of the set, and nothing here adds to it.
+    redis.call('ZREMRANGEBYRANK', delayed, 0, #due / 2 - 1)
     for priority, ids in pairs(ready) do push_ready(queue, priority, ids, false) end
     if any then wake(queue) end
-    return #gone
+    return #due / 2
 end
 
 -- The moment of the next delayed message of `queue`, or nil.
