@@ -67,6 +67,7 @@ class Beat:
         self._clock = ServerClock()
         self._candidate = Candidate(store, holder=self._id, name=name, lease_s=config.leader_lease_ms / 1000)
         self._loading: Loading | None = None
+        self._reload_wanted = False
         self._loaded: LoadReply | None = None
         self._load_number = 0
         self._reloads_seen: int | None = None
@@ -90,10 +91,8 @@ class Beat:
         signal.signal(signal.SIGHUP, lambda *_: self.reload())
 
     def reload(self) -> None:
-        """Load the files again, as soon as a load that is running has ended."""
-        if self._loading is not None:
-            self._loading.kill()
-        self._loading = Loading(self._request)
+        """Load the files again, at the next turn. A load that is running gives way: it may have read what has changed."""
+        self._reload_wanted = True
 
     def run(self) -> int:
         """Until somebody stops us."""
@@ -201,6 +200,11 @@ class Beat:
 
     def _house(self) -> None:
         """Once a second: say that we live, look whether a reload was asked for; and publish what was loaded."""
+        if self._reload_wanted:
+            self._reload_wanted = False
+            if self._loading is not None:
+                self._loading.kill()
+            self._loading = Loading(self._request)
         reply = self._loading.poll() if self._loading is not None else None
         if reply is not None:
             self._loading = None
