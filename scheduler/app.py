@@ -228,7 +228,7 @@ class App:
         if complaints:
             raise ConfigError(complaints)
         backend = said.get("result_backend")
-        if backend and backend != said.get("broker_url"):
+        if backend and backend != said.get("redis_url"):
             event(logger, "backend.ignored", level=logging.WARNING, backend=redact_url(str(backend)),
                   why="results are kept beside the messages", redis=config.redacted_url)  # fmt: skip
         return config

@@ -85,13 +85,17 @@ _NOT_DONE_REMEDY = {
 
 
 def modern(name: str) -> str:
-    """*name*, or today's word for one of Celery's old capitals."""
-    return _OLD_NAMES.get(name, name)
+    """Our word for *name*, be it Celery's of today or one of its old capitals; other names as they are."""
+    name = _OLD_NAMES.get(name, name)
+    return COUNTERPARTS.get(name, name)
 
 
 def translate(settings: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """
-    *settings* (ours, and Celery's of today) in our names, and the complaints about those that cannot be met.
+    Those of *settings* that say something here, and the complaints about those that cannot be met.
+
+    Args:
+        settings: Under the names that `modern` gives.
 
     Unknown names are left as they are: whoever reads the settings says what is wrong with them.
     """
@@ -106,8 +110,6 @@ def translate(settings: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
             allowed, remedy = _ONLY_WITH[name]
             if (tuple(value) if isinstance(value, list | set) else value) not in allowed:
                 complaints.append(f"{name} {value!r}: {remedy}")
-        elif name in COUNTERPARTS and COUNTERPARTS[name] in settings:
-            complaints.append(f"{name} and {COUNTERPARTS[name]} are one setting; keep one of the two")
         else:
-            ours[COUNTERPARTS.get(name, name)] = value
+            ours[name] = value
     return ours, complaints

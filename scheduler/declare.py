@@ -145,12 +145,14 @@ class Declarations:
 
     def _entry_for(self, made: Task, when: Schedule, options: Mapping[str, Any]) -> Task:
         """Declare the entry of one `@schedule` above *made*."""
-        if options.get("name") is None and made.name in self.entries:
+        name = made.name if options.get("name") is None else options["name"]
+        before = self.entries.get(name)
+        if options.get("name") is None and before is not None and before.task is made:
             raise InvalidEntryError(
-                f"entry {made.name!r}: a second @schedule of one task needs a name= "
-                f"(the first is at {self.shown(self.entries[made.name].place)})"
+                f"entry {name!r}: a second @schedule of one task needs a name= "
+                f"(the first is at {self.shown(before.place)})"
             )
-        self.entry(**{**options, "name": options.get("name") or made.name, "task": made, "when": when})
+        self.entry(**{**options, "name": name, "task": made, "when": when})
         return made
 
     def entry(

@@ -13,10 +13,13 @@ import importlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import translate
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scheduler.config import Config, queue_complaint
 from scheduler.errors import ConfigError
+
+if TYPE_CHECKING:
+    from scheduler.options import TaskOptions
 
 Route = Callable[[str, Sequence[Any], Mapping[str, Any]], str | None]
 """Name, args and kwargs → a queue, or None for "not mine"."""
@@ -49,14 +52,15 @@ class Router:
 
 def resolve_queue(
     task: str,
-    queue: str | None,
+    options: TaskOptions | None,
     config: Config,
     *,
     args: Sequence[Any] = (),
     kwargs: Mapping[str, Any] | None = None,
 ) -> str:
-    """The queue for *task*: the named one (the caller knows whose name weighs most), else by the routes of *config*."""
-    return queue or Router(config).queue(task, args, kwargs)
+    """The queue for *task*, where neither call nor entry named one; *options* are its own, None if its code is not here."""
+    own = None if options is None else options.queue
+    return own or Router(config).queue(task, args, kwargs)
 
 
 def _read(routes: object) -> list[Route]:
