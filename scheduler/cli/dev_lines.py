@@ -129,7 +129,7 @@ def _term_won(fields: Facts) -> str:
 def _term_ended(why: str) -> Callable[[Facts], str]:
     def text(fields: Facts) -> str:
         reason = f": {fields['reason']}" if fields.get("reason") else ""
-        return f"{fields.get('name', 'the beat')} {why}{reason}"
+        return f"term {fields.get('term', '?')} {why}{reason}"
 
     return text
 
@@ -187,8 +187,8 @@ _STATES = {
 
 _EVENTS: dict[str, tuple[str, str, Callable[[Facts], str]]] = {
     "term.won": ("leader", "bold magenta", _term_won),
-    "term.lost": ("leader", "yellow", _term_ended("lost its term")),
-    "term.resigned": ("leader", "magenta", _term_ended("resigned")),
+    "term.lost": ("leader", "yellow", _term_ended("was lost")),
+    "term.resigned": ("leader", "magenta", _term_ended("ended")),
     "worker.ready": ("worker", "blue", _worker_ready),
     "registry.published": ("loaded", "blue", _published),
     "file.broken": ("broken", "bold red", _broken),

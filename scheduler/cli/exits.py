@@ -51,18 +51,36 @@ _NO_REDIS_REMEDY = (
 _PASSWORD = re.compile(r"(\w://[^\s/@:]*:)\S*@")
 
 
+def report(error: Exception, *, url: str) -> int:
+    """
+    Tell people what went wrong, a line for each complaint, and return the exit code.
+
+    Args:
+        url: Redis' address without its password, for errors that concern it; empty where no config was read.
+    """
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.format_message(), err=True)
+        return Exit.USAGE
+    if isinstance(error, click.ClickException):
+        lines, code = [explain_usage(error)], Exit.USAGE if isinstance(error, click.UsageError) else Exit.FAILED
+    elif isinstance(error, SchedError):
+        lines, code = explain(error, url=url), exit_code(error)
+    else:
+        what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        lines = [f"this should not happen: {' '.join(what.split())}; SCHED_DEBUG=1 shows where"]
+        code = Exit.FAILED
+    for line in lines:
+        click.echo(redact(f"sched: {line}"), err=True)
+    return code
+
+
 def exit_code(error: SchedError) -> Exit:
     """The exit code for *error*; 1 where no other fits."""
     return next((code for kind, code in _CODES if isinstance(error, kind)), Exit.FAILED)
 
 
 def explain(error: SchedError, *, url: str) -> list[str]:
-    """
-    *error* as lines for people, each complete in itself.
-
-    Args:
-        url: Redis' address without its password, for errors that concern it; empty where no config was read.
-    """
+    """*error* as lines for people, each complete in itself; *url* as in `report`."""
     if isinstance(error, ConfigError):
         return list(error.complaints)
     text = str(error)

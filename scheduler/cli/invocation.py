@@ -10,10 +10,13 @@ import click
 
 if TYPE_CHECKING:
     from datetime import tzinfo
+    from pathlib import Path
 
+    from scheduler.app import App
     from scheduler.cli.output import Output
     from scheduler.config import Config
     from scheduler.home import Home
+    from scheduler.loader import Loaded
     from scheduler.store import Store
 
 FORMATS = ("table", "json", "jsonl")
@@ -25,10 +28,12 @@ class Invocation:
 
     Attributes:
         told: The global options that were given, by name: app, config_file, redis_url, namespace, tz, output.
+        settings: Settings that a command's own flags override, under the names that files use.
     """
 
     def __init__(self) -> None:
         self.told: dict[str, str] = {}
+        self.settings: dict[str, object] = {}
 
     @property
     def output_format(self) -> str:
@@ -40,13 +45,37 @@ class Invocation:
         """Whether a program reads what we print."""
         return self.output_format != "table"
 
+    @property
+    def flags(self) -> dict[str, object]:
+        """Every setting that this call overrides, under the names that files use."""
+        return {name: self.told[name] for name in ("redis_url", "namespace") if name in self.told} | self.settings
+
+    @property
+    def app_spec(self) -> str | None:
+        """``module[:app]``, from `-A` or `SCHED_APP`."""
+        return self.told.get("app") or os.environ.get("SCHED_APP") or None
+
+    @cached_property
+    def app(self) -> App | None:
+        """The App to work for, imported; None where none was named."""
+        if self.app_spec is None:
+            return None
+        from scheduler.app import find_app  # noqa: PLC0415
+
+        return find_app(self.app_spec)
+
     @cached_property
     def config(self) -> Config:
-        """The settings: file, environment, then the flags of this call."""
-        from scheduler.config import load_config  # noqa: PLC0415
+        """The settings: file, environment, those of the App, then the flags of this call."""
+        from scheduler.config import CONFIG_FILE_VARIABLE, load_config  # noqa: PLC0415
 
-        flags: dict[str, object] = {name: self.told[name] for name in ("redis_url", "namespace") if name in self.told}
-        return load_config(config_file=self.told.get("config_file"), overrides=flags)
+        if self.app is None:
+            return load_config(config_file=self.told.get("config_file"), overrides=self.flags)
+        if "config_file" in self.told:
+            # An App reads its settings itself, and looks there.
+            os.environ[CONFIG_FILE_VARIABLE] = os.path.abspath(self.told["config_file"])
+        self.app.conf.update(self.flags)
+        return self.app.config
 
     @cached_property
     def home(self) -> Home:
@@ -73,6 +102,12 @@ class Invocation:
         from scheduler.cli.output import Output  # noqa: PLC0415
 
         return Output(self.output_format)
+
+    def load(self, folder: Path | None = None) -> Loaded:
+        """What the schedule files say: those in *folder*, or in the one that the settings name. Imports them."""
+        from scheduler.loader import load  # noqa: PLC0415
+
+        return load(folder or self.config.schedules, self.config, app=self.app)
 
     @property
     def url(self) -> str:

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 
 import click
 
-from scheduler.cli.exits import Exit, exit_code, explain, explain_usage, redact
+from scheduler.cli.exits import Exit, report
 from scheduler.cli.group import Sched
 from scheduler.cli.invocation import Invocation
-from scheduler.errors import SchedError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("SCHED_DEBUG"):
             raise
-        return _failed(error, invocation)
+        return report(error, url=invocation.url)
 
 
 def _run(sched: Sched, args: list[str], invocation: Invocation) -> int:
@@ -55,21 +54,3 @@ def _ended(error: BaseException) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.OK
     return Exit.INTERRUPTED
-
-
-def _failed(error: Exception, invocation: Invocation) -> int:
-    """Tell people what went wrong, a line for each complaint, and return the exit code."""
-    if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        click.echo(error.format_message(), err=True)
-        return Exit.USAGE
-    if isinstance(error, click.ClickException):
-        lines, code = [explain_usage(error)], int(Exit.USAGE if isinstance(error, click.UsageError) else Exit.FAILED)
-    elif isinstance(error, SchedError):
-        lines, code = explain(error, url=invocation.url), exit_code(error)
-    else:
-        what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        lines = [f"this should not happen: {' '.join(what.split())}; SCHED_DEBUG=1 shows where"]
-        code = Exit.FAILED
-    for line in lines:
-        click.echo(redact(f"sched: {line}"), err=True)
-    return code

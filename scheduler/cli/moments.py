@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from datetime import UTC, datetime, timedelta, tzinfo
-from functools import cache
+from functools import cache, lru_cache
 
 from scheduler.clock import from_ms, to_ms
 from scheduler.errors import ScheduleError
@@ -80,6 +80,7 @@ def read_span_ms(text: str, *, what: str) -> int:
     return parse_duration_ms(float(text) if _NUMBER.fullmatch(text) else text, what=what)
 
 
+@lru_cache(maxsize=10_000)
 def show_moment(ms: int | None, tz: tzinfo) -> str:
     """``Sat 2026-11-21 09:00:00 CET``; with milliseconds where there are any; empty for none."""
     if not ms:

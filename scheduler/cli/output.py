@@ -81,11 +81,17 @@ class Output:
     def _table(self, items: Sequence[T], columns: Sequence[Column[T]]) -> None:
         if not items:
             return
-        rows = [[" ".join(column.cell(item).split()) for column in columns] for item in items]
+        cells = [column.cell for column in columns]
+        rows = [[one_line(cell(item)) for cell in cells] for item in items]
         if sys.stdout.isatty() and len(rows) <= FANCY_ROWS_MAX:
             _print_fancy(rows, columns)
         else:
             write(plain([[column.title for column in columns], *rows]))
+
+
+def one_line(text: str) -> str:
+    """*text* as it may stand in a table: a task's error may have lines and control characters of its own."""
+    return text if text.isprintable() else " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def plain(rows: Sequence[Sequence[str]]) -> str:

@@ -359,10 +359,10 @@ def test_status_with_a_leader(sched: Sched, store: Store) -> None:
 def test_status_shows_the_mistakes_of_the_newest_load(sched: Sched, store: Store) -> None:
     """P12: a broken file is seen for as long as it is broken."""
     mistake = "schedules/x.py:3: entry 'x': crontab '61 * * * *': minute 61 is outside 0–59"
-    store.registry.publish({}, broken_files=["schedules/x.py"], mistakes=[mistake], by="beat-a")
+    store.registry.publish({}, clean=False, mistakes=[mistake], by="beat-a")
     assert mistake in sched("status").out
     assert sched("status", "-o", "json").data["load"]["mistakes"] == [mistake]
-    store.registry.publish({}, broken_files=[], mistakes=[], by="beat-a")
+    store.registry.publish({}, clean=True, mistakes=[], by="beat-a")
     assert sched("status", "-o", "json").data["load"]["mistakes"] == []
 
 
