@@ -56,9 +56,9 @@ def _columns(sched: Invocation, now_ms: int) -> list[Column[EntryView]]:
         Column("SCHEDULE", _schedule_text, wide=True),
         Column("NEXT", lambda view: show_moment(view.next_ms, sched.zone)),
         Column("IN", left),
-        Column("LAST", lambda view: show_moment(view.last_ms, sched.zone)),
+        Column("LAST", lambda view: show_moment(view.last_ms, sched.zone), spare=True),
         Column("STATE", lambda view: view.condition, style=state_style),
-        Column("QUEUE", lambda view: view.entry.queue),
+        Column("QUEUE", lambda view: view.entry.queue, spare=True),
     ]
 
 

@@ -23,6 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     sched = Sched()
     if "_SCHED_COMPLETE" in os.environ:
         sched.main(prog_name="sched")
+    # Not a setting, unlike its siblings: gone before the settings are read.
+    debug = os.environ.pop("SCHED_DEBUG", "")
     invocation = Invocation()
     try:
         try:
@@ -32,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (click.exceptions.Exit, click.Abort, KeyboardInterrupt, BrokenPipeError) as error:
         return _ended(error)
     except Exception as error:
-        if os.environ.get("SCHED_DEBUG"):
+        if debug:
             raise
         return report(error, url=invocation.url)
 

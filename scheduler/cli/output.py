@@ -16,6 +16,9 @@ import msgspec
 T = TypeVar("T")
 
 FANCY_ROWS_MAX = 500
+WIDE_MIN = 16
+"""What a wide column keeps, in characters."""
+GAP = 2
 
 
 class Column(NamedTuple, Generic[T]):
@@ -25,13 +28,15 @@ class Column(NamedTuple, Generic[T]):
     Attributes:
         cell: What the column says of an item.
         style: A rich style for a cell's text, on terminals.
-        wide: This column gives way first where the terminal is narrow.
+        wide: Where the terminal is narrow, this column's cells go on over several lines.
+        spare: Where the terminal is narrower still, this column is left out; the last such column first.
     """
 
     title: str
     cell: Callable[[T], str]
     style: Callable[[str], str] | None = None
     wide: bool = False
+    spare: bool = False
 
 
 class Output:
@@ -134,22 +139,40 @@ def _print_fancy(rows: Sequence[Sequence[str]], columns: Sequence[Column[T]]) ->
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in columns:
-        table.add_column(
-            column.title,
-            no_wrap=not column.wide,
-            overflow="fold" if column.wide else "ellipsis",
-            ratio=None,
-        )
+    console = Console(highlight=False)
+    widths = [max(len(column.title), *(len(row[at]) for row in rows)) for at, column in enumerate(columns)]
+    chosen = fitting(columns, widths, console.width)
+    if not chosen:
+        write(plain([[column.title for column in columns], *rows]))
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    for at in chosen:
+        column = columns[at]
+        floor = min(widths[at], WIDE_MIN) if column.wide else widths[at]
+        table.add_column(column.title, no_wrap=not column.wide, overflow="fold", min_width=floor)
     for row in rows:
-        table.add_row(
-            *(
-                Text(cell or "-", style=column.style(cell) if column.style else "")
-                for cell, column in zip(row, columns, strict=True)
-            )
-        )
-    Console(highlight=False).print(table)
+        table.add_row(*(Text(row[at] or "-", style=_style(columns[at], row[at])) for at in chosen))
+    console.print(table)
+
+
+def fitting(columns: Sequence[Column[T]], widths: Sequence[int], width: int) -> list[int]:
+    """
+    Which of *columns*, whose cells are *widths* wide, to show on a terminal of *width*: spare ones go, last first.
+
+    None at all if that is not enough: then better whole cells on lines that wrap than cut ones.
+    """
+    floors = [min(w, WIDE_MIN) if column.wide else w for column, w in zip(columns, widths, strict=True)]
+    chosen = list(range(len(columns)))
+    spare = [at for at in chosen if columns[at].spare]
+    while sum(floors[at] + GAP for at in chosen) - GAP > width:
+        if not spare:
+            return []
+        chosen.remove(spare.pop())
+    return chosen
+
+
+def _style(column: Column[T], cell: str) -> str:
+    return column.style(cell) if column.style else ""
 
 
 def _numbered(text: str) -> Iterable[tuple[bool, str]]:

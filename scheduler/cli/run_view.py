@@ -60,17 +60,17 @@ def run_columns(tz: tzinfo, *, entry: bool = True) -> list[Column[Run]]:
         Column("WHEN", lambda run: show_moment(_when_ms(run), tz)),
         Column("ENTRY", lambda run: run.entry or run.task),
         Column("STATE", _state, style=state_style),
-        Column("LATE", lambda run: _seconds(lateness_s(run))),
-        Column("TOOK", lambda run: _seconds(duration_s(run))),
-        Column("WORKER", lambda run: run.worker),
+        Column("LATE", lambda run: _seconds(lateness_s(run)), spare=True),
+        Column("TOOK", lambda run: _seconds(duration_s(run)), spare=True),
+        Column("WORKER", lambda run: run.worker, spare=True),
         Column("ID", lambda run: run.id),
-        Column("NOTE", _note, wide=True),
+        Column("NOTE", _note, wide=True, spare=True),
     ]
     return columns if entry else [column for column in columns if column.title != "ENTRY"]
 
 
 def _when_ms(run: Run) -> int:
-    return run.due_ms or run.started_ms or run.enqueued_ms or run.finished_ms
+    return run.due_ms or (run.started_ms or run.enqueued_ms or run.finished_ms) // 1000 * 1000
 
 
 def _state(run: Run) -> str:

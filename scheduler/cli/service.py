@@ -131,8 +131,8 @@ def _beat_columns(now_ms: int) -> list[Column[BeatInfo]]:
         Column("BEAT", lambda beat: beat.name),
         Column("ROLE", lambda beat: beat.role, style=state_style),
         Column("HOST", lambda beat: f"{beat.host}:{beat.pid}"),
-        Column("VERSION", lambda beat: beat.version),
-        Column("TZDATA", lambda beat: beat.tzdata),
+        Column("VERSION", lambda beat: beat.version, spare=True),
+        Column("TZDATA", lambda beat: beat.tzdata, spare=True),
         Column("SEEN", lambda beat: f"{show_span(max(0, now_ms - beat.seen_ms))} ago"),
     ]
 
@@ -174,7 +174,7 @@ def _worker_columns(sched: Invocation) -> list[Column[LiveWorker]]:
         Column("QUEUES", lambda worker: ",".join(worker.info.queues), wide=True),
         Column("POOL", lambda worker: f"{worker.info.pool}×{worker.info.concurrency}"),
         Column("HOLDS", lambda worker: str(len(worker.held))),
-        Column("SINCE", lambda worker: show_moment(worker.info.started_ms // 1000 * 1000, sched.zone)),
+        Column("SINCE", lambda worker: show_moment(worker.info.started_ms // 1000 * 1000, sched.zone), spare=True),
     ]
 
 

@@ -15,7 +15,7 @@ from scheduler.cli.commands import COMMANDS
 from scheduler.cli.exits import Exit, redact
 from scheduler.cli.group import Command, Sched
 from scheduler.cli.main import main
-from scheduler.cli.output import plain
+from scheduler.cli.output import Column, fitting, plain
 
 
 def sched(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -166,6 +166,41 @@ def test_empty_cells_keep_the_columns_countable() -> None:
     assert plain(rows).splitlines() == ["A     B  C", "-     x  y", "long  -  z"]
 
 
+def test_a_narrow_terminal_costs_spare_columns_and_no_cell_is_cut() -> None:
+    """`SU…` is no state, and half an id cannot be copied."""
+
+    def cell(item: str) -> str:
+        return item
+
+    columns = [
+        Column("A", cell),
+        Column("B", cell, spare=True),
+        Column("C", cell, spare=True),
+        Column("D", cell, wide=True),
+    ]
+    widths = [30, 10, 10, 60]
+    assert fitting(columns, widths, 120) == [0, 1, 2, 3]
+    assert fitting(columns, widths, 70) == [0, 1, 3]
+    assert fitting(columns, widths, 50) == [0, 3]
+    assert fitting(columns, widths, 10) == [], "then plain lines, which the terminal wraps"
+
+
+def test_on_a_terminal_states_have_colours_unless_they_are_unwanted(tmp_path: Path) -> None:
+    """NO_COLOR (no-color.org)."""
+    command = f"{sys.executable} -m scheduler.cli next --cron '0 9 * * *'"
+    coloured = subprocess.run(["script", "-qc", command, "/dev/null"], capture_output=True, text=True, check=True)
+    plainly = subprocess.run(
+        ["script", "-qc", command, "/dev/null"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "NO_COLOR": "1", "TERM": "dumb"},
+    )
+    assert "FIRES" in coloured.stdout
+    assert "FIRES" in plainly.stdout
+    assert "\x1b[" not in plainly.stdout
+
+
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     """`sched … | head -1` is quiet."""
     command = f"{sys.executable} -m scheduler.cli next --cron '* * * * *' -n 9000; echo code $? >&2"
@@ -178,9 +213,11 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
 
 def test_an_error_of_ours_is_one_line_unless_debugging(tmp_path: Path) -> None:
     """A traceback is for those who asked for it."""
-    args = ("next", "--cron", "61 * * * *")
+    args = ("next", "--cron", "61 * * * *", "--namespace", "n")
     assert "Traceback" not in sched(*args).stderr
-    assert "Traceback" in sched(*args, SCHED_DEBUG="1").stderr
+    debugged = sched(*args, SCHED_DEBUG="1").stderr
+    assert "Traceback" in debugged
+    assert "minute 61 is outside" in debugged
 
 
 @pytest.mark.parametrize(
