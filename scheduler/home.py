@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scheduler.config import Config, load_config
 from scheduler.routing import Router
@@ -34,6 +34,8 @@ class Home:
         self._router: Router | None = None
         self._store: Store | None = None
         self._clock: tuple[float, float] | None = None
+        self.envelopes: dict[str, Any] = {}
+        """What `scheduler.calls` keeps encoded for each task, as long as the settings stand."""
 
     @property
     def config(self) -> Config:
@@ -90,6 +92,7 @@ class Home:
         """Read the settings again when they are next needed: they were changed before anything was sent."""
         with self._lock:
             self._config = self._router = None
+            self.envelopes.clear()
 
     def close(self) -> None:
         """Let go of Redis. The next use opens it again."""

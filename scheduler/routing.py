@@ -36,6 +36,8 @@ class Router:
     def __init__(self, config: Config) -> None:
         self._default = config.default_queue
         self._routes = _read(config.routes)
+        self.asks_callables = any(getattr(route, "asks_callable", False) for route in self._routes)
+        """Whether the queue may depend on more than the task's name."""
 
     def queue(self, task: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> str:
         """
@@ -121,6 +123,7 @@ def _callable(function: Callable[..., object]) -> Route:
         answer = function(task, args, kwargs, {}, task=None)
         return None if answer is None else _target(answer, f"routes: {name} for task {task!r}")
 
+    route.asks_callable = True  # type: ignore[attr-defined]
     return route
 
 

@@ -16,11 +16,14 @@ from scheduler.calls import (
     Call,
     Duration,
     as_call,
+    envelope_of,
     make_message,
+    new_ids,
     patiently,
     read_retry_policy,
     refuse_keywords,
     send,
+    send_one,
 )
 from scheduler.clock import aware, now_ms, to_ms
 from scheduler.context import Request, current_request
@@ -31,6 +34,8 @@ from scheduler.options import TaskOptions, name_complaint
 from scheduler.result import AsyncResult
 from scheduler.timing.duration import parse_duration_ms
 from scheduler.wire import encode_json
+
+_NONE: Mapping[str, Any] = {}
 
 
 class MaxRetriesExceededError(SchedError):
@@ -79,6 +84,9 @@ class Task:
     place: Place
     signature: inspect.Signature | None
     _home: Home
+    _few: int
+    _many: int
+    """From how many to how many positional arguments are right by themselves; none where that is not so simple."""
 
     def declared(
         self, fn: Callable[..., Any], *, name: str, bind: bool, options: TaskOptions, home: Home, place: Place
@@ -87,6 +95,7 @@ class Task:
         update_wrapper(self, fn)
         self.name, self.fn, self.bind, self.options, self.place = name, fn, bind, options, place
         self.signature = _signature(fn, bind=bind)
+        self._few, self._many = _positional(self.signature)
         self._home = home
         return self
 
@@ -165,11 +174,18 @@ class Task:
                 none is.
         """
         pauses_s = read_retry_policy(retry_policy)
+        given_calls = list(calls)
+        envelope = patiently(partial(envelope_of, self.name, self._home, self.options), pauses_s)
+        now_ms = patiently(self._home.server_now_ms, pauses_s)
         messages = []
-        for given in calls:
-            call = as_call(self.name, given)
-            self.check_arguments(call.args, call.kwargs or {})
-            messages.append(patiently(partial(make_message, self.name, call, self._home, self.options), pauses_s))
+        for id_, given in zip(new_ids(len(given_calls)), given_calls, strict=True):
+            if envelope is not None and isinstance(given, tuple | list):
+                self.check_arguments(given, _NONE)
+                messages.append(envelope.message(id_, given, None, now_ms))
+            else:
+                call = as_call(self.name, given)
+                self.check_arguments(call.args, call.kwargs or _NONE)
+                messages.append(make_message(self.name, call, self._home, self.options))
         return send(messages, self._home, pauses_s=pauses_s)
 
     def check_arguments(self, args: Iterable[Any], kwargs: Mapping[str, Any]) -> None:
@@ -179,6 +195,8 @@ class Task:
         Raises:
             TypeError: The function does not take these arguments.
         """
+        if not kwargs and isinstance(args, tuple | list) and self._few <= len(args) <= self._many:
+            return
         if self.signature is not None:
             try:
                 self.signature.bind(*args, **kwargs)
@@ -186,7 +204,10 @@ class Task:
                 raise TypeError(f"task {self.name!r}: {self.__name__}{self.signature}: {error}") from None
 
     def _send(self, call: Call, retry_policy: Mapping[str, Any] | None = None) -> AsyncResult:
-        self.check_arguments(call.args, call.kwargs or {})
+        self.check_arguments(call.args, call.kwargs or _NONE)
+        if retry_policy is None:
+            message = make_message(self.name, call, self._home, self.options)
+            return send_one(message, self._home, own_id=call.task_id is not None)
         pauses_s = read_retry_policy(retry_policy)
         message = patiently(partial(make_message, self.name, call, self._home, self.options), pauses_s)
         return send((message,), self._home, pauses_s=pauses_s)[0]
@@ -303,6 +324,15 @@ def _signature(fn: Callable[..., Any], *, bind: bool) -> inspect.Signature | Non
         ):
             return signature.replace(parameters=parameters[1:])
     return signature
+
+
+def _positional(signature: inspect.Signature | None) -> tuple[int, int]:
+    """See `Task._many`: it spares most calls a comparison with the signature."""
+    simple = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    if signature is None or any(parameter.kind not in simple for parameter in signature.parameters.values()):
+        return 1, 0
+    needed = sum(parameter.default is inspect.Parameter.empty for parameter in signature.parameters.values())
+    return needed, len(signature.parameters)
 
 
 def _countdown_s(countdown: Duration | None, eta: datetime | None) -> float | None:
