@@ -63,7 +63,7 @@ def _columns(sched: Invocation, now_ms: int) -> list[Column[EntryView]]:
 
 
 def _schedule_text(view: EntryView) -> str:
-    return view.schedule.text if view.zone == "UTC" else f"{view.schedule.text} {view.zone}"
+    return view.text if view.zone == "UTC" else f"{view.text} {view.zone}"
 
 
 class Details(msgspec.Struct, frozen=True):
@@ -145,7 +145,8 @@ def _facts(details: Details, sched: Invocation) -> Iterator[tuple[str, str]]:
     yield "name", entry.name
     yield "description", entry.description
     yield "task", entry.task
-    yield "schedule", f"{_schedule_text(view)} ({view.schedule.words()})"
+    yield "schedule", _schedule_text(view)
+    yield "in words", view.words
     yield "queue", entry.queue
     yield "next fire", show_moment(view.next_ms, tz) or _why_none(view)
     yield "last fire", show_moment(view.last_ms, tz)
@@ -176,6 +177,8 @@ def _chosen(entry: Entry, sched: Invocation) -> Iterable[tuple[str, str]]:
 def _why_none(view: EntryView) -> str:
     if not view.entry.enabled:
         return "none: it is disabled"
+    if view.schedule is None:
+        return "unknown: this version cannot read its schedule"
     return "none until it is resumed" if view.pause else "none: its schedule, until or max_runs is used up"
 
 

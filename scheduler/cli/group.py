@@ -55,8 +55,12 @@ class Command(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The command's own options first, then those of every command."""
-        _write(formatter, "Options", _records(ctx, (p for p in self.get_params(ctx) if p not in self.global_options)))
+        _write(formatter, "Options", _records(ctx, self._own_options(ctx)))
         _write(formatter, "Options of every command", _records(ctx, self.global_options))
+
+    def _own_options(self, ctx: click.Context) -> list[click.Parameter]:
+        params = self.get_params(ctx)
+        return [p for p in params if isinstance(p, click.Option) and p not in self.global_options]
 
 
 class Sched(click.Group):

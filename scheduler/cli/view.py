@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scheduler.clock import iso
+from scheduler.errors import InvalidScheduleError
 from scheduler.model import Entry, EntryRecord, Pause
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ class EntryView(msgspec.Struct, frozen=True):
     One entry, with its next and its last fire.
 
     Attributes:
+        schedule: None if a newer version wrote it and this one cannot read it.
         next_ms: Its next due time; None where it will not fire again as things stand.
         last_ms: The due time of its newest promoted fire.
         last_state: How its newest run ended.
@@ -28,7 +30,7 @@ class EntryView(msgspec.Struct, frozen=True):
     """
 
     entry: Entry
-    schedule: Schedule
+    schedule: Schedule | None
     pause: Pause | None
     next_ms: int | None
     last_ms: int | None
@@ -38,7 +40,19 @@ class EntryView(msgspec.Struct, frozen=True):
     @property
     def zone(self) -> str:
         """The name of the zone that its schedule is computed in."""
-        return self.schedule.zone or "UTC"
+        return (self.schedule.zone if self.schedule else None) or "UTC"
+
+    @property
+    def text(self) -> str:
+        """The schedule as its author wrote it."""
+        return (
+            self.schedule.text if self.schedule else f"({self.entry.schedule.get('kind')}: written by a newer version)"
+        )
+
+    @property
+    def words(self) -> str:
+        """The schedule in plain English; empty where it cannot be read."""
+        return in_words(self.schedule) if self.schedule else ""
 
     @property
     def condition(self) -> str:
@@ -70,19 +84,22 @@ class Views:
             entry=entry,
             schedule=schedule,
             pause=record.pause if is_paused(record.pause, self._now_ms) else None,
-            next_ms=None if start_ms is None else self._next_ms(entry, schedule, start_ms),
+            next_ms=None if start_ms is None or schedule is None else self._next_ms(entry, schedule, start_ms),
             last_ms=due_ms or None,
             last_state=state,
             last_end_ms=end_ms,
         )
 
-    def _schedule(self, entry: Entry) -> Schedule:
+    def _schedule(self, entry: Entry) -> Schedule | None:
         from scheduler.timing import schedule_from_data  # noqa: PLC0415
 
         key = _encode(entry.schedule)
         schedule = self._schedules.get(key)
         if schedule is None:
-            schedule = self._schedules[key] = schedule_from_data(entry.schedule)
+            try:
+                schedule = self._schedules[key] = schedule_from_data(entry.schedule)
+            except InvalidScheduleError:
+                return None
         # The same object for all entries, unless the name has a say in it (`H` in a crontab).
         return schedule.for_entry(entry.name)
 
@@ -131,8 +148,8 @@ def entry_data(view: EntryView) -> dict[str, Any]:
     return {
         "name": entry.name,
         "task": entry.task,
-        "schedule": view.schedule.text,
-        "words": in_words(view.schedule),
+        "schedule": view.text,
+        "words": view.words,
         "timezone": view.zone,
         "queue": entry.queue,
         "enabled": entry.enabled,

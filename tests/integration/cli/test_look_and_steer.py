@@ -91,6 +91,19 @@ def test_an_entry_that_cannot_fire_again_has_no_next_fire(sched: Sched, store: S
     assert entries["e5"]["next_fire"] == sched("next", "e5", "-n", "1", "-o", "json").data["fires"][0]
 
 
+def test_an_entry_that_a_newer_version_wrote_does_not_hide_the_others(sched: Sched, store: Store) -> None:
+    """P12, in the middle of a rolling upgrade."""
+    publish(store, make_entry("daily"), make_entry("moon", schedule={"kind": "lunar", "phase": "full"}))
+    said = sched("list", "-o", "json")
+    assert said.code == 0
+    daily, moon = said.data
+    assert daily["next_fire"] is not None
+    assert (moon["next_fire"], moon["words"]) == (None, "")
+    assert "lunar" in moon["schedule"]
+    assert sched("show", "moon").code == 0
+    assert sched("next", "moon").code == 2
+
+
 def test_show_adds_options_counters_and_runs(sched: Sched, store: Store) -> None:
     publish(store, make_entry("daily", tags=("eod",), overlap=Overlap.ALLOW))
     said = sched("show", "dai", "-o", "json")

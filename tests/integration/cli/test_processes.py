@@ -138,6 +138,17 @@ def test_reload_makes_the_beats_load_their_files_again(start: Start, store: Stor
     assert "schedules/more.py:4: crontab '61 * * * *': minute 61 is outside 0–59" in run(start, "status")[1]
 
 
+def test_whoever_stops_waiting_for_a_result_leaves_the_run_alone(start: Start, store: Store) -> None:
+    """Ctrl-C is exit 130, without a traceback."""
+    process = start("call", "nobody.knows", "--wait")
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (130, "")
+    assert store.queues.body(line.split()[2]) is not None
+
+
 def test_a_beat_and_a_worker_wait_for_redis(start: Start, folder: Path) -> None:
     """A service that gives up while Redis restarts is no service; one that says nothing is no better."""
     nowhere = f"unix://{folder}/nobody.sock"
