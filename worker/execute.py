@@ -1,0 +1,348 @@
+"""
+One execution: a message passes through small steps, and what comes out is what became of it.
+
+    decode → expired? → resolve the task → before_start → call → normalise → hooks → Outcome, Retried or Released
+
+Whatever a task does, short of ending the process, becomes one of the three. Nothing here speaks to Redis.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import random
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from scheduler import context
+from scheduler.config import Config
+from scheduler.errors import (
+    Ignore,
+    OversizedMessageError,
+    Reject,
+    Retry,
+    UndecodableMessageError,
+    UnknownTaskError,
+)
+from scheduler.log import event
+from scheduler.model import Message, Outcome, State
+from scheduler.task import Task
+from scheduler.timing.duration import format_duration
+from scheduler.wire import (
+    FLAG_IGNORE_RESULT,
+    Header,
+    Payload,
+    decode_header,
+    decode_payload,
+    encode_header,
+    encode_json,
+)
+from worker import limits
+from worker.frames import Released, Retried
+from worker.limits import StopNow, soft_limit
+from worker.outcome import Written, ended, error_line, failed, retry_record, trace_text
+from worker.request import LazyRequest
+from worker.retry import decide, original
+
+Became = Outcome | Retried | Released
+
+REJECT_DELAY_MS = 1_000
+"""`Reject(requeue=True)` comes back after that long: at once would be a spin."""
+UNKNOWN_DELAY_MS_MIN = 1_000
+UNKNOWN_DELAY_MS_MAX = 15_000
+"""An unknown task is looked at again after half of its age, within these."""
+
+_JSON_ONLY = 0
+_HOOKS = ("before_start", "on_success", "on_failure", "on_retry", "after_return")
+_logger = logging.getLogger("worker.execute")
+_decode_args = msgspec.json.Decoder(list[Any]).decode
+_decode_kwargs = msgspec.json.Decoder(dict[str, Any]).decode
+_payload_encode = msgspec.json.Encoder().encode
+
+
+class Prepared:
+    """A task with everything that does not change from run to run."""
+
+    __slots__ = ("call", "hooked", "name", "options", "soft_limit_ms", "task")
+
+    call: Callable[..., Any]
+
+    def __init__(self, task: Task) -> None:
+        kind = type(task)
+        self.task = task
+        self.name = task.name
+        self.options = task.options
+        self.soft_limit_ms = task.options.soft_time_limit_ms
+        self.hooked = any(getattr(kind, hook) is not getattr(Task, hook) for hook in _HOOKS)
+        self.call = _calling(task)
+        if inspect.iscoroutinefunction(task.fn):
+            self.call = _awaited(self.call)
+
+
+class Attempt:
+    """
+    One message on its way through the steps.
+
+    Attributes:
+        started_ms: On Redis' clock.
+    """
+
+    __slots__ = ("args", "header", "kwargs", "message", "payload", "started_ms")
+
+    def __init__(self, message: Message, header: Header, started_ms: int) -> None:
+        self.message = message
+        self.header = header
+        self.started_ms = started_ms
+        self.payload = _NO_PAYLOAD
+        self.args: list[Any] = []
+        self.kwargs: dict[str, Any] = {}
+
+
+class Executor:
+    """
+    Runs messages.
+
+    Args:
+        tasks: By name.
+        worker: The worker's name, for records and `request.hostname`.
+        server_ms: Redis' clock now.
+        chance: Draws from 0 to 1, for the jitter of retries.
+    """
+
+    def __init__(
+        self,
+        tasks: Mapping[str, Task],
+        config: Config,
+        *,
+        worker: str,
+        server_ms: Callable[[], float],
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._prepared = {name: Prepared(task) for name, task in tasks.items()}
+        self._config = config
+        self._worker = worker
+        self._server_ms = server_ms
+        self._chance = chance
+        self._pid = os.getpid()
+
+    def run(self, message: Message) -> Became:
+        """What became of *message*. Raises only `StopNow`."""
+        started_ms = int(self._server_ms())
+        try:
+            header, at = decode_header(message.body)
+        except UndecodableMessageError as error:
+            return failed(_UNREADABLE, self._written(message, started_ms), error, dead=True)
+        attempt = Attempt(message, header, started_ms)
+        if header.expires_ms and header.expires_ms <= started_ms:
+            return ended(header, Written(message.id, self._worker, message.attempt, 0, started_ms), State.EXPIRED)
+        prepared = self._prepared.get(header.task)
+        if prepared is None:
+            return self._unknown(attempt, at)
+        try:
+            self._read_payload(attempt, at)
+        except UndecodableMessageError as error:
+            return self._failed(attempt, error, dead=True)
+        return self._perform(attempt, prepared)
+
+    def revoked(self, message: Message) -> Outcome:
+        """The end of *message*, which was cancelled before it started."""
+        now_ms = int(self._server_ms())
+        return ended(header_of(message), Written(message.id, self._worker, message.attempt, 0, now_ms), State.REVOKED)
+
+    # ── the steps ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _read_payload(self, attempt: Attempt, at: int) -> None:
+        if attempt.header.serializer != _JSON_ONLY:
+            raise UndecodableMessageError(
+                f"the payload is in serializer {attempt.header.serializer}, and this worker reads JSON; upgrade the worker"
+            )
+        attempt.payload = payload = decode_payload(attempt.message.body, at)
+        try:
+            attempt.args = _decode_args(payload.args)
+            attempt.kwargs = _decode_kwargs(payload.kwargs)
+        except msgspec.DecodeError as error:
+            raise UndecodableMessageError(f"the arguments are not a list and a mapping: {error}") from None
+
+    def _perform(self, attempt: Attempt, prepared: Prepared) -> Became:
+        message = attempt.message
+        request = LazyRequest(
+            message, attempt.header, attempt.payload, attempt.args, attempt.kwargs, self._worker
+        ).as_request()
+        token = context.push_request(request)
+        try:
+            if prepared.hooked:
+                prepared.task.before_start(message.id, attempt.args, attempt.kwargs)
+            if prepared.soft_limit_ms is None:
+                value = prepared.call(*attempt.args, **attempt.kwargs)
+            else:
+                with soft_limit(prepared.soft_limit_ms):
+                    value = prepared.call(*attempt.args, **attempt.kwargs)
+            result = self._encode_result(attempt, value)
+        except StopNow:
+            raise
+        except BaseException as error:
+            if os.getpid() != self._pid:
+                os._exit(error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1)
+            became = self._raised(attempt, prepared, error)
+        else:
+            if prepared.hooked:
+                self._hook(prepared, "on_success", value, message.id, attempt.args, attempt.kwargs)
+                self._returned(attempt, prepared, State.SUCCESS, value, None)
+            became = ended(attempt.header, self._written(message, attempt.started_ms), State.SUCCESS, result=result)
+        finally:
+            context.pop_request(token)
+        return became
+
+    def _encode_result(self, attempt: Attempt, value: Any) -> bytes:
+        if attempt.header.flags & FLAG_IGNORE_RESULT:
+            return b"null"
+        result = encode_json(value, what=f"task {attempt.header.task!r}: its result, a {type(value).__name__},")
+        if len(result) > self._config.result_bytes_max:
+            raise OversizedMessageError(
+                f"task {attempt.header.task!r}: its result has {len(result)} bytes, more than result_bytes_max "
+                f"({self._config.result_bytes_max}); keep it elsewhere and return where it is"
+            )
+        return result
+
+    def _raised(self, attempt: Attempt, prepared: Prepared, error: BaseException) -> Became:
+        """What follows from an exception: another attempt, or an end."""
+        if isinstance(error, Ignore):
+            self._returned(attempt, prepared, State.IGNORED, error, None)
+            return ended(attempt.header, self._written(attempt.message, attempt.started_ms), State.IGNORED)
+        if isinstance(error, Reject):
+            return self._rejected(attempt, error)
+        message = attempt.message
+        trace: str | None = trace_text(error, _OUR_FILES)
+        again = decide(error, prepared.options, attempt=message.attempt, chance=self._chance())
+        if again is not None:
+            try:
+                body = self._next_body(attempt, error)
+            except (OversizedMessageError, TypeError) as problem:
+                error, trace = problem, None
+            else:
+                why = original(error)
+                self._hook(prepared, "on_retry", why, message.id, attempt.args, attempt.kwargs, trace)
+                self._returned(attempt, prepared, State.RETRY, why, trace)
+                ignored = attempt.header.flags & FLAG_IGNORE_RESULT
+                return Retried(
+                    message.id, body, again.delay_ms, message.attempt + 1, b"" if ignored else retry_record(why, trace),
+                    attempt.header.result_ttl_s * 1000, attempt.header.task, error_line(why),
+                )  # fmt: skip
+        error = original(error)
+        self._hook(prepared, "on_failure", error, message.id, attempt.args, attempt.kwargs, trace)
+        self._returned(attempt, prepared, State.FAILURE, error, trace)
+        return self._failed(attempt, error, trace=trace)
+
+    def _next_body(self, attempt: Attempt, error: BaseException) -> bytes:
+        """The body of the next attempt: the same, unless `retry` was given other arguments."""
+        if not isinstance(error, Retry) or (error.new_args is None and error.new_kwargs is None):
+            return attempt.message.body
+        payload = attempt.payload
+        what = f"task {attempt.header.task!r}: retry: its"
+        if error.new_args is not None:
+            args = msgspec.Raw(encode_json(list(error.new_args), what=f"{what} args"))
+            payload = msgspec.structs.replace(payload, args=args)
+        if error.new_kwargs is not None:
+            kwargs = msgspec.Raw(encode_json(error.new_kwargs, what=f"{what} kwargs"))
+            payload = msgspec.structs.replace(payload, kwargs=kwargs)
+        body = encode_header(attempt.header) + _payload_encode(payload)
+        if len(body) > self._config.message_bytes_max:
+            raise OversizedMessageError(
+                f"{what} new arguments make a message of {len(body)} bytes, more than message_bytes_max "
+                f"({self._config.message_bytes_max}); keep them elsewhere and pass where they are"
+            )
+        return body
+
+    def _rejected(self, attempt: Attempt, error: Reject) -> Became:
+        if error.requeue:
+            return Released(attempt.message.id, REJECT_DELAY_MS, f"rejected by its task: {error}")
+        return self._failed(attempt, error, dead=True)
+
+    def _unknown(self, attempt: Attempt, at: int) -> Became:
+        """Another worker may know the task: a deploy is rolling. For a while it goes back; then it fails."""
+        header, grace_ms = attempt.header, self._config.unknown_task_grace_ms
+        try:
+            eta_ms = decode_payload(attempt.message.body, at).eta_ms or 0
+        except UndecodableMessageError as error:
+            return self._failed(attempt, error, dead=True)
+        age_ms = attempt.started_ms - max(header.due_ms, header.enqueued_ms, eta_ms)
+        if age_ms < grace_ms:
+            delay_ms = min(UNKNOWN_DELAY_MS_MAX, max(UNKNOWN_DELAY_MS_MIN, age_ms // 2), max(1, grace_ms - age_ms))
+            return Released(attempt.message.id, delay_ms, f"no task {header.task!r} is registered in this worker")
+        return self._failed(
+            attempt,
+            UnknownTaskError(
+                f"no worker that took it in {format_duration(grace_ms)} (unknown_task_grace) knows a task {header.task!r}"
+            ),
+        )
+
+    # ── small change ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _written(self, message: Message, started_ms: int) -> Written:
+        return Written(message.id, self._worker, message.attempt, started_ms, int(self._server_ms()))
+
+    def _failed(
+        self, attempt: Attempt, error: BaseException, *, trace: str | None = None, dead: bool = False
+    ) -> Outcome:
+        run = self._written(attempt.message, attempt.started_ms)
+        return failed(attempt.header, run, error, trace=trace, dead=dead)
+
+    def _returned(self, attempt: Attempt, prepared: Prepared, state: str, value: Any, trace: str | None) -> None:
+        if prepared.hooked:
+            self._hook(prepared, "after_return", state, value, attempt.message.id, attempt.args, attempt.kwargs, trace)
+
+    @staticmethod
+    def _hook(prepared: Prepared, hook: str, *args: Any) -> None:
+        """A hook that fails does not change what became of the run."""
+        if prepared.hooked:
+            try:
+                getattr(prepared.task, hook)(*args)
+            except StopNow:
+                raise
+            except BaseException as error:
+                event(
+                    _logger, "hook.failed", level=logging.ERROR, task=prepared.name, hook=hook, error=error_line(error)
+                )
+
+
+def header_of(message: Message) -> Header:
+    """The header of *message*, or an empty one where it cannot be read."""
+    try:
+        return decode_header(message.body)[0]
+    except UndecodableMessageError:
+        return _UNREADABLE
+
+
+def _calling(task: Task) -> Callable[..., Any]:
+    """What to call: the bare function, unless a subclass has put something around it."""
+    kind = type(task)
+    if kind.__call__ is not Task.__call__:
+        return task
+    if kind.run is not Task.run:
+        return task.run
+    return partial(task.fn, task) if task.bind else task.fn
+
+
+def _awaited(call: Callable[..., Any]) -> Callable[..., Any]:
+    """A coroutine function runs to its end in a loop of its own."""
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        import asyncio  # noqa: PLC0415 - heavy, and few tasks are coroutines
+
+        return asyncio.run(call(*args, **kwargs))
+
+    return run
+
+
+_NO_PAYLOAD = Payload()
+_UNREADABLE = Header(task="", queue="")
+_OUR_FILES = frozenset(
+    file
+    for file in (__file__, limits.__file__, context.__file__, sys.modules[Task.__module__].__file__)
+    if file is not None
+)

@@ -1,0 +1,178 @@
+"""
+The session: opened, renewed every second, reconciled; and the sessions of others, watched.
+
+    away     Redis does not answer; nothing is asked of it but a short question now and then
+    holding  the session is ours as far as we know
+
+Who learns that the session is lost opens a new one: what the old one held is somebody else's.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection, Iterable
+from typing import NamedTuple
+
+from scheduler.config import Config
+from scheduler.errors import StoreError, StoreRefusedError
+from scheduler.log import event
+from scheduler.server_clock import ServerClock
+from scheduler.store import Store
+from scheduler.store.sessions import Session, Taken, WorkerInfo
+from scheduler.watch import Watch
+
+RENEW_S = 1.0
+RECONCILE_S = 5.0
+"""How long a take whose answer was lost on the way may keep its messages from everybody."""
+PROBE_S = 0.3
+PROBE_TIMEOUT_S = 0.25
+PROBE_S_MAX = 1.0
+
+_logger = logging.getLogger("worker")
+
+
+class Kept(NamedTuple):
+    """What a look at the session brought: cancel requests (id → terminate), and ids that are no longer ours."""
+
+    cancels: dict[str, bool]
+    abandoned: list[str]
+
+
+class Keeper:
+    """
+    Keeps one worker's session.
+
+    Args:
+        watch: Ask each take what became of the fires it promoted.
+    """
+
+    def __init__(self, store: Store, config: Config, info: WorkerInfo, *, watch: bool) -> None:
+        self.clock = ServerClock()
+        self.away = False
+        self._store = store
+        self._info = info
+        self._watch_fires = watch
+        self._session: Session | None = None
+        self._others: Watch[str, int] = Watch(config.worker_lease_ms / 1000)
+        self._renew_s = min(RENEW_S, config.worker_lease_ms / 5000)
+        self._renew_mono_s = 0.0
+        self._reconcile_mono_s = 0.0
+        self._probe_mono_s = 0.0
+        self._probe_s = PROBE_S
+        self._away_since_mono_s = 0.0
+
+    @property
+    def session(self) -> Session:
+        """The session that we hold, or believe we do."""
+        assert self._session is not None, "open() comes first"
+        return self._session
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a session."""
+        return self._session is not None
+
+    def open(self) -> None:
+        """Open a new session. Raises `StoreError`."""
+        if self._session is not None:
+            self._session.wake.close()
+        self._session = self._store.sessions.open(self._info, watch=self._watch_fires)
+        self._others.forget()
+        now = time.monotonic()
+        self._renew_mono_s = now
+        self._reconcile_mono_s = now + RECONCILE_S
+
+    def close(self) -> None:
+        """Give back what was not started, and end the session. Raises `StoreError`, `LeaseLostError`."""
+        if self._session is not None:
+            session, self._session = self._session, None
+            session.close()
+
+    # ── Redis comes and goes ────────────────────────────────────────────────────────────────────────────────────────
+
+    def lost(self, error: StoreError) -> None:
+        """Redis does not answer. Said once; what runs goes on."""
+        now = time.monotonic()
+        if not self.away:
+            self.away, self._away_since_mono_s, self._probe_s = True, now, PROBE_S
+            refused = isinstance(error, StoreRefusedError)
+            event(_logger, "store.lost", level=logging.ERROR if refused else logging.WARNING, error=str(error))
+            if self._session is not None:
+                self._session.wake.close()
+        self._probe_mono_s = now + self._probe_s
+        self._probe_s = min(PROBE_S_MAX, self._probe_s * 1.2)
+
+    def probe(self) -> bool:
+        """Ask, at most every so often, whether Redis is back; True if it just came back. Raises `StoreRefusedError`."""
+        if time.monotonic() < self._probe_mono_s:
+            return False
+        try:
+            self._store.connection.call("PING", timeout_s=PROBE_TIMEOUT_S)
+        except StoreRefusedError:
+            raise
+        except StoreError as error:
+            self.lost(error)
+            return False
+        self.away = False
+        self._others.forget()
+        self._renew_mono_s = self._reconcile_mono_s = 0.0
+        event(_logger, "store.back", away_s=time.monotonic() - self._away_since_mono_s)
+        return True
+
+    # ── while it is there ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def learn(self, taken: Taken, sent_mono_s: float) -> None:
+        """A take's answer carries Redis' time."""
+        self.clock.learn(taken.now_ms, sent_mono_s)
+
+    def due(self, now_mono_s: float) -> bool:
+        """Whether `look_after` has something to do."""
+        return now_mono_s >= min(self._renew_mono_s, self._reconcile_mono_s)
+
+    @property
+    def next_mono_s(self) -> float:
+        """When to come back."""
+        return self._probe_mono_s if self.away else min(self._renew_mono_s, self._reconcile_mono_s)
+
+    def look_after(self, known: Callable[[], Collection[str]], done_cancels: Iterable[str]) -> Kept:
+        """
+        Renew, reconcile and watch the others, whatever is due. Raises `StoreError`, `LeaseLostError`.
+
+        Args:
+            known: All that we hold, outcomes that were not sent yet included.
+            done_cancels: Requests that were dealt with.
+        """
+        now = time.monotonic()
+        cancels: dict[str, bool] = {}
+        abandoned: list[str] = []
+        if now >= self._renew_mono_s:
+            renewed = self.session.renew(done_cancels)
+            self.clock.learn(renewed.now_ms, now)
+            self._renew_mono_s = now + self._renew_s
+            cancels = renewed.cancels
+            if renewed.went_back:
+                event(_logger, "store.went_back", level=logging.WARNING)
+                self._reconcile_mono_s = 0.0
+            self._reclaim_others()
+        if now >= self._reconcile_mono_s:
+            reconciled = self.session.reconcile(known())
+            self._reconcile_mono_s = now + RECONCILE_S
+            abandoned = reconciled.abandoned
+            if reconciled.adopted or abandoned or reconciled.released:
+                event(
+                    _logger,
+                    "session.reconciled",
+                    adopted=len(reconciled.adopted),
+                    abandoned=len(abandoned),
+                    released=len(reconciled.released),
+                )
+        return Kept(cancels, abandoned)
+
+    def _reclaim_others(self) -> None:
+        counters = self._store.sessions.observe()
+        counters.pop(self.session.id, None)
+        for session in self._others.look(counters, time.monotonic()):
+            count = self._store.sessions.reclaim(session, counters[session])
+            if count is not None:
+                event(_logger, "session.reclaimed", level=logging.WARNING, session=session, messages=count)

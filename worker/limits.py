@@ -1,0 +1,43 @@
+"""
+Time limits.
+
+The soft one is an alarm in the process that runs the task: it raises `SoftTimeLimitExceeded` there, between two
+instructions of Python. The hard one is kept by the supervisor, which kills the child.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from scheduler.errors import SoftTimeLimitExceeded
+from scheduler.timing.duration import format_duration
+
+
+class TimeLimitExceeded(TimeoutError):  # noqa: N818 - Celery's name
+    """The task ran longer than its `time_limit`, and its process was killed."""
+
+
+class StopNow(BaseException):
+    """In `solo`: the process was told to stop at once, in the middle of a task."""
+
+
+@contextmanager
+def soft_limit(limit_ms: int) -> Iterator[None]:
+    """Within it, `SoftTimeLimitExceeded` is raised once *limit_ms* have passed. Main thread only."""
+    running = True
+
+    def ring(_number: int, _frame: FrameType | None) -> None:
+        if running:
+            raise SoftTimeLimitExceeded(f"soft time limit of {format_duration(limit_ms)} exceeded")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, limit_ms / 1000)
+        yield
+    finally:
+        running = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -1,0 +1,108 @@
+"""How a run ended, written down: the `Outcome` that `finish` takes, with its record and its history encoded once."""
+
+from __future__ import annotations
+
+import traceback
+from types import TracebackType
+
+import msgspec
+
+from scheduler.model import Outcome, OutcomeReason, ResultRecord, Run, State
+from scheduler.result import failure_record
+from scheduler.wire import FLAG_IGNORE_RESULT, Header
+
+ERROR_CHARS_MAX = 500
+TRACEBACK_CHARS_MAX = 20_000
+SECOND_MS = 1000
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Written(msgspec.Struct, frozen=True):
+    """
+    What a run's records say beside its header.
+
+    Attributes:
+        worker: The worker's name.
+        started_ms: 0 if it never started.
+    """
+
+    id: str
+    worker: str
+    attempt: int
+    started_ms: int
+    finished_ms: int
+
+
+def ended(
+    header: Header,
+    run: Written,
+    state: str,
+    *,
+    result: bytes = b"null",
+    trace: str | None = None,
+    error: str = "",
+    dead: bool = False,
+) -> Outcome:
+    """The run of *header* ended in *state* with *result* (JSON)."""
+    record = b""
+    if not header.flags & FLAG_IGNORE_RESULT and state != State.IGNORED:
+        record = _encode(ResultRecord(state, msgspec.Raw(result), trace, run.finished_ms))
+    history = Run(
+        id=run.id,
+        entry=header.entry,
+        task=header.task,
+        queue=header.queue,
+        state=state,
+        outcome=OutcomeReason.PROMOTED if header.entry and header.due_ms else "",
+        due_ms=header.due_ms,
+        enqueued_ms=header.enqueued_ms,
+        started_ms=run.started_ms,
+        finished_ms=run.finished_ms,
+        worker=run.worker,
+        attempt=run.attempt,
+        error=error,
+    )
+    return Outcome(run.id, record, header.result_ttl_s * SECOND_MS, _encode(history), header.entry, state, dead)
+
+
+def failed(
+    header: Header, run: Written, error: BaseException, *, trace: str | None = None, dead: bool = False
+) -> Outcome:
+    """The run failed for good with *error*."""
+    return ended(
+        header, run, State.FAILURE, result=failure_record(error), trace=trace, error=error_line(error), dead=dead
+    )
+
+
+def retry_record(error: BaseException, trace: str | None) -> bytes:
+    """What `AsyncResult` says between two attempts."""
+    return _encode(ResultRecord(State.RETRY, msgspec.Raw(failure_record(error)), trace))
+
+
+def error_line(error: BaseException) -> str:
+    """*error* on one line, for people: ``ValueError: …``."""
+    try:
+        text = str(error)
+    except Exception as second:
+        text = f"(its __str__ raises {type(second).__name__})"
+    text = " ".join(text.split())
+    line = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    line = line.encode("utf-8", "replace").decode()
+    return line if len(line) <= ERROR_CHARS_MAX else line[: ERROR_CHARS_MAX - 1] + "…"
+
+
+def trace_text(error: BaseException, ours: frozenset[str]) -> str:
+    """The traceback of *error* without the frames of the files *ours* on top; its middle is cut where it is very long."""
+    tb: TracebackType | None = error.__traceback__
+    while tb is not None and tb.tb_frame.f_code.co_filename in ours:
+        tb = tb.tb_next
+    try:
+        text = "".join(traceback.format_exception(type(error), error, tb))
+    except Exception:
+        text = error_line(error)
+    text = text.encode("utf-8", "replace").decode()
+    if len(text) > TRACEBACK_CHARS_MAX:
+        half = TRACEBACK_CHARS_MAX // 2
+        text = f"{text[:half]}\n… {len(text) - 2 * half} characters left out …\n{text[-half:]}"
+    return text

@@ -1,0 +1,252 @@
+"""
+`solo`: one process that takes, runs and finishes by itself. For first steps, for debuggers, and where forks are unwelcome.
+
+A task that runs for longer than the worker's lease keeps it from renewing: then its message runs elsewhere too (P6 does not
+hold here). There is no hard time limit: nobody is there to enforce it.
+
+Outcomes are finished together with the next take; before a task that is not known to be short everything is finished first, and
+what is behind it given back.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import threading
+import time
+from collections import deque
+from types import FrameType
+
+from scheduler.errors import LeaseLostError, StoreError
+from scheduler.log import event
+from scheduler.model import Ack, Message, Outcome
+from scheduler.notify import notify
+from scheduler.store.sessions import Taken
+from worker.events import Teller
+from worker.execute import Executor
+from worker.intake import Intake
+from worker.keeper import Keeper
+from worker.limits import StopNow
+from worker.prefetch import Pace, task_of
+from worker.process import EXIT_OK, Heart, Setting, open_session, say_ready
+from worker.settle import Settlement
+from worker.signals import Signals, Stop
+
+FLUSH_S = 0.01
+SHORT_S = 0.005
+"""Tasks that took less than that, last time, are run in batches."""
+_logger = logging.getLogger("worker")
+
+
+class Solo:
+    """One worker in one process."""
+
+    def __init__(self, setting: Setting, signals: Signals, keeper: Keeper) -> None:
+        self._setting = setting
+        self._signals = signals
+        self._keeper = keeper
+        self._began_mono_s = time.monotonic()
+        self._intake = Intake()
+        self._teller = Teller(show_runs=setting.show_runs)
+        self._settlement = Settlement(self._teller)
+        self._heart = Heart()
+        self._singly = frozenset(name for name, task in setting.tasks.items() if task.options.ack is Ack.EACH)
+        self._pace = Pace(self._singly)
+        self._executor = Executor(setting.tasks, setting.config, worker=setting.name, server_ms=keeper.clock.now_ms)
+        self._waiting: deque[Message] = deque()
+        self._running: Message | None = None
+        self._last_s: dict[str, float] = {}
+        self._patience: threading.Timer | None = None
+
+    def loop(self) -> int:
+        """Work until asked to stop; the exit code."""
+        code = open_session(self._keeper, self._signals)
+        if code is not None:
+            return code
+        limited = sorted(name for name, task in self._setting.tasks.items() if task.options.time_limit_ms)
+        event(
+            _logger,
+            "worker.solo",
+            level=logging.WARNING if limited else logging.INFO,
+            note="a task longer than worker_lease may run elsewhere too, and no time_limit is enforced; use pool prefork",
+            with_time_limit=",".join(limited) or None,
+        )
+        say_ready(self._setting, self._began_mono_s)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+            signal.signal(number, self._interrupted)
+        try:
+            while self._signals.stop is Stop.NO:
+                self._turn()
+        except StopNow:
+            pass
+        finally:
+            self._close()
+        return EXIT_OK
+
+    def _turn(self) -> None:
+        try:
+            if self._keeper.away and not self._keeper.probe():
+                self._heart.beat(time.monotonic())
+                self._sleep()
+                return
+            self._speak()
+            if self._waiting:
+                self._run_waiting()
+            else:
+                self._sleep()
+        except LeaseLostError:
+            self._lease_lost()
+        except StoreError as error:
+            self._keeper.lost(error)
+
+    # ── running ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _run_waiting(self) -> None:
+        """Run what was taken, until all is done, something long has run, or there is a reason to speak with Redis."""
+        waiting, last_s, execute, monotonic = self._waiting, self._last_s, self._executor.run, time.monotonic
+        spent: dict[str, tuple[int, float]] = {}
+        outcomes: list[Outcome] = []
+        now = began = monotonic()
+        try:
+            while waiting and self._signals.stop is Stop.NO and now - began < FLUSH_S:
+                message = waiting[0]
+                task = task_of(message.body)
+                if last_s.get(task, SHORT_S) >= SHORT_S or task in self._singly:
+                    if outcomes or self._settlement:
+                        break  # everything is finished first
+                    self._hand_back_rest()
+                self._running = waiting.popleft()
+                became = execute(message)
+                self._running = None
+                after = monotonic()
+                took_s, now = after - now, after
+                last_s[task] = took_s
+                count, total_s = spent.get(task, _NOTHING)
+                spent[task] = (count + 1, total_s + took_s)
+                if isinstance(became, Outcome):
+                    outcomes.append(became)
+                else:
+                    self._settlement.later([became])
+        finally:
+            self._settlement.ended(outcomes)
+            self._pace.learn(spent)
+
+    def _hand_back_rest(self) -> None:
+        """Nothing waits behind a task of unknown or great length."""
+        rest = [message.id for message in list(self._waiting)[1:]]
+        if rest:
+            self._keeper.session.release(rest)
+            first = self._waiting[0]
+            self._waiting.clear()
+            self._waiting.append(first)
+
+    # ── Redis ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _speak(self) -> None:
+        session, queues = self._keeper.session, self._setting.queues
+        if self._settlement:
+            answer = self._settlement.tell(session, take=self._quota, queues=queues)
+            if answer is not None:
+                self._took(*answer)
+        now = time.monotonic()
+        if not self._waiting and self._intake.wants(now):
+            self._took(session.take(queues, self._quota()), now)
+        if self._keeper.due(now):
+            kept = self._keeper.look_after(self._known, ())
+            self._drop(set(kept.abandoned))
+            for id_ in kept.cancels:
+                self._cancel(id_)
+        if not self._waiting and not session.wake.armed and not self._intake.wants(time.monotonic()):
+            session.wake.arm(queues)
+
+    def _quota(self) -> int:
+        return 0 if self._waiting else self._pace.quota(1)
+
+    def _took(self, taken: Taken, sent_mono_s: float) -> None:
+        now = time.monotonic()
+        self._keeper.learn(taken, sent_mono_s)
+        self._intake.took(taken, sent_mono_s=sent_mono_s, got_mono_s=now)
+        self._heart.beat(now)
+        if taken.fires:
+            self._teller.fires(taken.fires)
+        self._waiting.extend(taken.messages)
+
+    def _known(self) -> list[str]:
+        return [*(message.id for message in self._waiting), *self._settlement.ids()]
+
+    def _drop(self, ids: set[str]) -> None:
+        if ids:
+            self._settlement.forget(ids)
+            self._waiting = deque(message for message in self._waiting if message.id not in ids)
+
+    def _cancel(self, id_: str) -> None:
+        """A request for something that has not started: give it back, and it can be cancelled where it waits."""
+        for message in list(self._waiting):
+            if message.id == id_:
+                self._waiting.remove(message)
+                self._settlement.ended([self._executor.revoked(message)])
+
+    def _sleep(self) -> None:
+        """Until a token, a moment or a signal comes."""
+        now = time.monotonic()
+        if self._settlement and not self._keeper.away:
+            return
+        moments = [self._keeper.next_mono_s]
+        readers = [self._signals.fileno()]
+        wake = self._keeper.session.wake
+        if not self._keeper.away:
+            if self._intake.wants(now):
+                return
+            if self._intake.due_mono_s is not None:
+                moments.append(self._intake.due_mono_s)
+            if wake.armed:
+                readers.append(wake.fileno())
+        ready, _, _ = select.select(readers, [], [], max(0.0, min(moments) - now))
+        if wake.armed and len(readers) > 1 and readers[1] in ready:
+            self._intake.look_now()
+            wake.read()
+        self._signals.drain()
+
+    def _lease_lost(self) -> None:
+        dropped = self._settlement.forget() + len(self._waiting)
+        self._waiting.clear()
+        event(_logger, "session.lost", level=logging.WARNING, dropped=dropped)
+        try:
+            self._keeper.open()
+        except StoreError as error:
+            self._keeper.lost(error)
+        self._intake.look_now()
+
+    # ── the end ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _interrupted(self, number: int, frame: FrameType | None) -> None:
+        """A task is given the grace to end; then, or at the second request, it is broken off."""
+        self._signals.note(number, frame)
+        if self._signals.stop is Stop.NOW:
+            raise StopNow
+        if self._patience is None:
+            self._patience = threading.Timer(
+                self._setting.config.grace_ms / 1000, os.kill, (os.getpid(), signal.SIGQUIT)
+            )
+            self._patience.daemon = True
+            self._patience.start()
+
+    def _close(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+            signal.signal(number, self._signals.note)
+        if self._patience is not None:
+            self._patience.cancel()
+        notify("STOPPING=1")
+        event(_logger, "worker.stopping", running=int(self._running is not None))
+        try:
+            if not self._keeper.away:
+                self._settlement.tell(self._keeper.session)
+                self._keeper.close()  # what was broken off, or has not started, goes back with the session
+        except (StoreError, LeaseLostError) as error:
+            event(_logger, "session.left", level=logging.WARNING, error=str(error))
+        event(_logger, "worker.stopped", name=self._setting.name)
+
+
+_NOTHING = (0, 0.0)
