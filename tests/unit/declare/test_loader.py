@@ -303,7 +303,7 @@ def test_routes_choose_the_queue_where_nobody_named_one(write: Write) -> None:
         """,
         b='from scheduler import every, schedule\n@schedule(every("5s"))\ndef other(): ...\n',
     )
-    config = Config(routes=[{"a.*": {"queue": "glob"}, "a.exact": "exact"}, lambda name, *_, **__: None])
+    config = Config(routes=[{"a.*": {"queue": "glob"}, "a.exact": "exact"}, lambda *_, **__: None])
     entries = load(folder, config).registry.entries
     assert {name: entry.queue for name, entry in entries.items()} == {
         "a.plain": "glob",
