@@ -9,6 +9,7 @@ The beat needs no task code: what comes back is definitions. A file that hangs, 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -58,11 +59,15 @@ class Loading:
         self._began_mono_s = time.monotonic()
         # -P: the user's folder must not come before our packages on the path.
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "scheduler.beat.load", msgspec.json.encode(request).decode()],
+            [sys.executable, "-P", "-m", "scheduler.beat.load"],
             stdout=self._output,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             start_new_session=True,
         )
+        # Through a pipe, not as an argument: a URL may hold a password, and everybody can read arguments.
+        assert self._process.stdin is not None
+        with self._process.stdin as pipe, contextlib.suppress(BrokenPipeError):
+            pipe.write(msgspec.json.encode(request))
 
     def poll(self) -> LoadReply | None:
         """The reply, or None while it is running."""
@@ -95,8 +100,13 @@ def load_here(request: LoadRequest) -> LoadReply:
     from scheduler.config import load_config  # noqa: PLC0415
     from scheduler.loader import load  # noqa: PLC0415
 
-    config = load_config(config_file=request.config_file, overrides=request.overrides)
-    app = find_app(request.app) if request.app else None
+    app = None
+    if request.app:
+        app = find_app(request.app)
+        app.conf.update(request.overrides)
+        config = app.config
+    else:
+        config = load_config(config_file=request.config_file, overrides=request.overrides)
     loaded = load(config.schedules, config, app=app)
     return LoadReply(
         entries=list(loaded.registry.entries.values()),
@@ -107,12 +117,12 @@ def load_here(request: LoadRequest) -> LoadReply:
 
 
 def main() -> None:
-    """Answer the request in the first argument, as JSON on stdout; what the files print goes to stderr."""
+    """Answer the request on stdin, as JSON on stdout; what the files print goes to stderr."""
     reply_fd = os.dup(1)
     os.dup2(2, 1)
     sys.path.append(str(Path.cwd()))
     try:
-        reply = load_here(msgspec.json.decode(sys.argv[1], type=LoadRequest))
+        reply = load_here(msgspec.json.decode(sys.stdin.buffer.read(), type=LoadRequest))
     except Exception as error:
         reply = LoadReply(failed=f"{type(error).__name__}: {error}")
     with os.fdopen(reply_fd, "wb") as out:

@@ -17,12 +17,9 @@ from itertools import count, islice
 from typing import NamedTuple
 
 from scheduler.errors import ScheduleError
-from scheduler.fires import FireMaker, schedule_of
+from scheduler.fires import FireMaker, schedule_of, stretch
 from scheduler.model import Catchup, EntryRecord, Fire, OutcomeReason, Skip
 from scheduler.timing import Schedule
-
-COUNT_MAX = 10_000
-"""A missed stretch is counted exactly up to here."""
 
 
 class Planned:
@@ -214,14 +211,11 @@ class Plan:
             newest_ms = schedule.previous_ms(now_ms + 1)
             if newest_ms is not None and newest_ms < limit_ms:
                 give_up_before_ms = newest_ms
-        last_ms = schedule.previous_ms(give_up_before_ms)
-        if last_ms is None or last_ms < first_ms:
+        missed = stretch(schedule, first_ms - 1, give_up_before_ms - 1)
+        if not missed.length:
             return
-        n, due_ms = 1, schedule.next_ms(first_ms)
-        while due_ms is not None and due_ms <= last_ms and n < COUNT_MAX:
-            n, due_ms = n + 1, schedule.next_ms(due_ms)
-        yield Skip(planned.name, planned.state, OutcomeReason.MISSED, first_ms, last_ms, n, last_ms)
-        planned.mark_ms = planned.from_ms = last_ms
+        yield Skip(planned.name, planned.state, OutcomeReason.MISSED, *missed, missed.to_ms)
+        planned.mark_ms = planned.from_ms = missed.to_ms
 
     def _fire(self, planned: Planned, due_ms: int, next_ms: int | None, now_ms: int) -> Fire | None:
         entry = planned.maker.entry

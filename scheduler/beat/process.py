@@ -16,6 +16,7 @@ import msgspec
 from scheduler.beat.election import Candidate, Won, newer_beats
 from scheduler.beat.load import Loading, LoadReply, LoadRequest
 from scheduler.beat.plan import Plan
+from scheduler.beat.promoter import FOLLOWER_LAG_MS, Promoter
 from scheduler.beat.reign import Reign
 from scheduler.beat.tick import Ticker
 from scheduler.config import Config
@@ -28,7 +29,9 @@ from scheduler.store.presence import BeatInfo
 from scheduler.timing.zones import tzdata_version
 from scheduler.wire import new_id
 
-FOLLOW_S = 1.0
+HOUSE_S = 1.0
+LOOK_S = 0.5
+"""How often a follower looks at the leader's counter: with a lease of 5 s, a dead leader is replaced within 6 s."""
 AWAY_S = 0.5
 """How long a beat waits before it asks a lost Redis again."""
 RESIGN_S_MAX = 1.0
@@ -66,6 +69,7 @@ class Beat:
         self._request = load
         self._clock = ServerClock()
         self._candidate = Candidate(store, holder=self._id, name=name, lease_s=config.leader_lease_ms / 1000)
+        self._promoter = Promoter(store, self._clock, default_queue=config.default_queue, lag_ms=FOLLOWER_LAG_MS)
         self._loading: Loading | None = None
         self._reload_wanted = False
         self._loaded: LoadReply | None = None
@@ -120,14 +124,17 @@ class Beat:
         return 0
 
     def _follow(self) -> Won | None:
-        """One turn of a follower: keep house, stand if the term is to be had, wait for the baton."""
+        """One turn of a follower: keep house, stand if the term is to be had; help to promote until it is time to look again."""
         self._role = "follower"
         self._house()
-        self._say_back()
         won = None if self._outdated() or self._loaded is None else self._candidate.try_to_win()
+        self._say_back()
         self._feed()
-        if won is None:
-            self._wait(FOLLOW_S, "baton")
+        again_mono_s = time.monotonic() + LOOK_S
+        while won is None and not self._stopping and (left_s := again_mono_s - time.monotonic()) > 0:
+            pause_s = 0.0 if self._promoter.promote() else self._promoter.pause_s()
+            if pause_s > 0 and self._wait(min(left_s, pause_s), "baton"):
+                break
         return won
 
     def _lead(self, won: Won) -> None:
@@ -138,7 +145,8 @@ class Beat:
             clock=self._clock, on_change=self._ring,
         )  # fmt: skip
         plan = Plan(namespace=config.namespace, horizon_ms=config.horizon_ms, late_limit_ms=config.late_limit_ms)
-        ticker = Ticker(self._store, reign, plan, self._clock, default_queue=config.default_queue)
+        promoter = Promoter(self._store, self._clock, default_queue=config.default_queue)
+        ticker = Ticker(self._store, reign, plan, self._clock, promoter, late_limit_ms=config.late_limit_ms)
         self._role = "leader"
         self._bell.close()
         event(log, "term.won", term=won.number, name=self._name, gap_ms=won.gap_ms)
@@ -209,7 +217,7 @@ class Beat:
         if reply is not None:
             self._loading = None
             self._publish(reply)
-        if time.monotonic() - self._shown_mono_s < FOLLOW_S and self._loading is None:
+        if time.monotonic() - self._shown_mono_s < HOUSE_S and self._loading is None:
             return
         self._shown_mono_s = time.monotonic()
         self._store.presence.show(self._info())
