@@ -7,6 +7,8 @@ knows whether a newer one stands for it), the limits, the policies.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from scheduler.model import Ack, Catchup, Entry, Fire
 from scheduler.timing import Schedule, schedule_from_data
 from scheduler.timing.jitter import jitter_ms
@@ -75,6 +77,30 @@ class FireMaker:
         if after is None:
             return at or 0
         return min(due_ms + after, at) if at else due_ms + after
+
+
+class Stretch(NamedTuple):
+    """Due times in a row: `length` of them, or at least that many where counting was cut short."""
+
+    from_ms: int
+    to_ms: int
+    length: int
+
+
+NO_STRETCH = Stretch(0, 0, 0)
+COUNT_MAX = 10_000
+"""A stretch is counted exactly up to here."""
+
+
+def stretch(schedule: Schedule, after_ms: int, until_ms: int) -> Stretch:
+    """The due times in (*after_ms*, *until_ms*]; one pass at most, however long it is."""
+    first_ms, last_ms = schedule.next_ms(after_ms), schedule.previous_ms(until_ms + 1)
+    if first_ms is None or last_ms is None or first_ms > last_ms:
+        return NO_STRETCH
+    length, due_ms = 1, schedule.next_ms(first_ms)
+    while due_ms is not None and due_ms <= last_ms and length < COUNT_MAX:
+        length, due_ms = length + 1, schedule.next_ms(due_ms)
+    return Stretch(first_ms, last_ms, length)
 
 
 def schedule_of(entry: Entry) -> Schedule:

@@ -101,6 +101,7 @@ def open_store(config: Config, *, role: str = "cli") -> Store:
         config.redis_url,
         password=config.redis_password(),
         timeout_s=config.store_timeout_ms / 1000,
+        patience_s=1.0 if role == "cli" else config.store_timeout_ms / 1000,
         name=f"sched-{role}",
     )
     return Store(

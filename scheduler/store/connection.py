@@ -57,11 +57,21 @@ class Connection:
         url: ``redis://``, ``rediss://`` or ``unix://``.
         password: Used instead of one in *url*.
         timeout_s: How long a call may take altogether, repeats included.
+        patience_s: How long a call that finds nobody is repeated; a person at a prompt has less than a service.
         name: What ``CLIENT LIST`` shows.
     """
 
-    def __init__(self, url: str, *, password: str | None = None, timeout_s: float = 5.0, name: str = "sched") -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        password: str | None = None,
+        timeout_s: float = 5.0,
+        patience_s: float = 5.0,
+        name: str = "sched",
+    ) -> None:
         self.timeout_s = timeout_s
+        self.patience_s = patience_s
         self.where = redact_url(url)
         self._pool = _pool(url, password=password, timeout_s=timeout_s, name=name)
         self._checked = False
@@ -107,7 +117,7 @@ class Connection:
         self._pool.disconnect()
 
     def _attempt(self, exchange: Any, timeout_s: float | None) -> Reply:
-        deadline = time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
+        deadline = time.monotonic() + min(self.patience_s, self.timeout_s if timeout_s is None else timeout_s)
         backoff_s = BACKOFF_FIRST_S
         while True:
             connection: Any = None

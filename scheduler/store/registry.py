@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from scheduler.errors import NotFoundError, RefusedError, StoreUnavailableError
-from scheduler.fires import FireMaker, schedule_of
+from scheduler.fires import NO_STRETCH, FireMaker, Stretch, schedule_of, stretch
 from scheduler.model import Entry, EntryRecord, Origin, Pause
 from scheduler.store.connection import Argument, Connection
 from scheduler.store.keys import Keys
@@ -274,8 +274,16 @@ class RegistryStore:
             armed = _armed(record, self._maker(old), keeper, now_ms)
         definition = new if isinstance(new, str) else "" if new is None else encode_entry(new)
         pause_data = pause if isinstance(pause, str) else "" if pause is None else msgspec.json.encode(pause)
-        head = (record.name, record.state, definition, pause_data, int(reschedules), change.limit_ms, len(armed) // 6)
-        return [*head, *armed]
+        head = (record.name, record.state, definition, pause_data, int(reschedules), change.limit_ms)
+        paused = self._paused_stretch(record, change, now_ms) if pause is None else NO_STRETCH
+        return [*head, *paused, len(armed) // 6, *armed]
+
+    def _paused_stretch(self, record: EntryRecord, change: _Change, now_ms: int) -> Stretch:
+        """The due times that lay in the pause of *record*, which ends with *change*."""
+        if record.entry is None or record.pause is None:
+            return NO_STRETCH
+        until_ms = min(change.limit_ms, now_ms) if change.limit_ms else now_ms
+        return stretch(schedule_of(record.entry), record.pause.since_ms, until_ms)
 
     def _maker(self, entry: Entry) -> FireMaker:
         return FireMaker(entry, schedule_of(entry), namespace=self._keys.namespace, late_limit_ms=self._late_limit_ms)

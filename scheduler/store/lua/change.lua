@@ -7,8 +7,8 @@
 --
 -- KEYS  1–12 core · 13 registry · 14 marks · 15 meta · 16 changes · 17 paused · 18 nudge
 -- ARGV  1 number of the load, or 0 for a change by hand
---       then for each change: entry, state, definition, pause, move, limit, how many fires may be armed, and for each of
---       these: id, due, its queue, new body or "", its queue then, its moment then.
+--       then for each change: entry, state, definition, pause, move, limit, first and last due time of a pause that ends and how
+--       many lie in it, how many fires may be armed, and for each of these: id, due, its queue, new body or "", its queue then, its moment then.
 --         state       "revision mark" as the caller read it, "" if there was none
 --         definition  "" to remove the entry, "=" to keep it
 --         pause       JSON of model.Pause, "" for none, "=" to keep it
@@ -64,35 +64,35 @@ local function set_definition(entry, definition, known)
     end
 end
 
-local function set_pause(entry, pause)
+-- The due times of a pause that ends have one outcome, recorded as a stretch: `count` of them, `from` … `to`.
+local function set_pause(entry, pause, from, to, count)
     if pause == '=' then return end
     if pause ~= '' then
         redis.call('HSET', KEYS[17], entry, pause)
         return
     end
-    local was = redis.call('HGET', KEYS[17], entry)
-    if not was then return end
+    if redis.call('HEXISTS', KEYS[17], entry) == 0 then return end
     redis.call('HDEL', KEYS[17], entry)
-    -- The due times of a pause have one outcome, recorded as a stretch.
-    record_skip(entry, '', 'paused', cjson.decode(was).since_ms, now, 1, '', now)
+    if count > 0 then record_skip(entry, '', 'paused', from, to, count, '', now) end
 end
 
 -- Carries out the change that starts at ARGV[at]; returns its answer, and where the next one starts.
 local function change(at)
     local entry, seen, definition, pause = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
-    local move, limit, armed = ARGV[at + 4] == '1', tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6])
-    local after = at + 7 + 6 * armed
+    local move, limit = ARGV[at + 4] == '1', tonumber(ARGV[at + 5])
+    local from, to, count = tonumber(ARGV[at + 6]), tonumber(ARGV[at + 7]), tonumber(ARGV[at + 8])
+    local after = at + 10 + 6 * tonumber(ARGV[at + 9])
     local state = redis.call('HGET', KEYS[14], entry) or ''
     if state ~= seen then return '!' .. state, after end
     local revision = redis.call('HINCRBY', KEYS[15], 'revision', 1)
-    for i = at + 7, after - 1, 6 do
+    for i = at + 10, after - 1, 6 do
         withdraw_or_renew(ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5])
     end
     local mark = tonumber(string.match(state, ' (%-?%d+)$') or 0)
     if move or state == '' then mark = moved_mark(entry, limit) end
     local new_state = string.format('%d %.0f', revision, mark)
     redis.call('HSET', KEYS[14], entry, new_state)
-    set_pause(entry, pause)
+    set_pause(entry, pause, from, to, count)
     set_definition(entry, definition, state ~= '')
     redis.call('ZADD', KEYS[16], revision, entry)
     return new_state, after
