@@ -84,7 +84,11 @@ class EmbeddedServer:
     @property
     def answers(self) -> bool:
         """Whether a server answers here now, ours or not."""
-        return _pid_behind(self.unix_socket) is not None
+        return self.find_pid() is not None
+
+    def find_pid(self) -> int | None:
+        """The process of the server that answers here now, ours or not."""
+        return _pid_behind(self.unix_socket)
 
     @property
     def owned(self) -> bool:

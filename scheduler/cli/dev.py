@@ -69,7 +69,8 @@ def _printer() -> Callable[[Line], None]:
     from rich.console import Console  # noqa: PLC0415 - slow, and needed here only
     from rich.text import Text  # noqa: PLC0415
 
-    console = Console(highlight=False, soft_wrap=True)
+    plain = bool(os.environ.get("NO_COLOR"))  # by itself rich would still print bold and dim
+    console = Console(highlight=False, soft_wrap=True, color_system=None if plain else "auto")
 
     def show(line: Line) -> None:
         moment, badge, text = line.parts

@@ -169,6 +169,12 @@ def _skipped(fields: Facts) -> str:
     )
 
 
+def _child_died(fields: Facts) -> str:
+    how = fields.get("how") or "nobody knows how"
+    again = f"{fields['task']} will run again" if fields.get("task") else "it ran nothing"
+    return f"a child died ({how}) and is replaced; {again}"
+
+
 def _text(text: str) -> Callable[[Facts], str]:
     def fixed(fields: Facts) -> str:
         return text + (f": {fields['error']}" if fields.get("error") else "")
@@ -194,7 +200,7 @@ _EVENTS: dict[str, tuple[str, str, Callable[[Facts], str]]] = {
     "file.broken": ("broken", "bold red", _broken),
     "entry.broken": ("broken", "bold red", lambda fields: f"entry {fields.get('entry')!r}: {fields.get('error')}"),
     "fire.skipped": ("skipped", "yellow", _skipped),
-    "child.died": ("worker", "bold red", _text("a child died and is replaced; its message runs again")),
+    "child.died": ("worker", "bold red", _child_died),
     "session.lost": ("worker", "yellow", _text("its session was taken over; what it ran runs elsewhere")),
     "store.lost": ("redis", "bold red", _text("does not answer; waiting for it")),
     "store.back": ("redis", "green", _text("is back")),

@@ -155,7 +155,7 @@ class Dev:
             self._broken.add(str(fields.get("mistake", "")).partition(":")[0])
         if event not in _LOADED:
             return
-        self._ask_queues()
+        self._ask_queues(of_entries=True)
         if self._worker_broken is None:
             self._start("worker")
         elif self._files.loading:
@@ -188,10 +188,17 @@ class Dev:
         if self._ask_queues() and "worker" in self._running:
             self._renew_worker()
 
-    def _ask_queues(self) -> bool:
-        """Learn of queues that the worker does not take from yet."""
+    def _ask_queues(self, *, of_entries: bool = False) -> bool:
+        """
+        Learn of queues that the worker does not take from yet: those that hold messages, or ever did.
+
+        Args:
+            of_entries: Also those of entries that have not fired yet.
+        """
         try:
             queues = self._queues.union(self._store.queues.names())
+            if of_entries:
+                queues |= {record.entry.queue for record in self._store.registry.all() if record.entry is not None}
         except StoreError:
             return False  # beat and worker say that it is away
         new, self._queues = queues - self._queues, queues
