@@ -237,10 +237,8 @@ def task_complaint(declared: Declared, task: Task) -> str | None:
 
 def relative(file: str, folder: Path | None) -> str:
     """*file* relative to *folder*, or as it is where it lies elsewhere."""
-    try:
-        return str(Path(file).relative_to(folder)) if folder is not None else file
-    except ValueError:
-        return file
+    # Text, as the two come from one place: paths would take a third of the time of a load.
+    return file if folder is None else file.removeprefix(f"{folder}{os.sep}")
 
 
 # ── the process's own ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -164,14 +164,15 @@ class Importing(MetaPathFinder):
 
     def _look_for_shadows(self, tree: ast.Module, path: str) -> None:
         """``import worker`` gives our package: an author who has a file of that name means theirs."""
-        for node in ast.walk(tree):
+        own = _own_module("worker", self.folder)
+        for node in ast.walk(tree) if own is not None else ():
             if isinstance(node, ast.Import):
                 names = [alias.name.partition(".")[0] for alias in node.names]
             elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
                 names = [node.module.partition(".")[0]]
             else:
                 continue
-            if "worker" in names and (own := _own_module("worker", self.folder)):
+            if own is not None and "worker" in names:
                 what = "`worker` is a package of Steadybeat, and this imports that one"
                 self.note(self.shown(path), node.lineno, (what, _shadow_remedy("worker", own, self.folder)))
 
