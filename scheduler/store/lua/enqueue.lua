@@ -10,34 +10,35 @@
 local PREFIX = string.sub(KEYS[2], 1, -9)
 --@include ready
 
-local call = redis.call('SET', KEYS[1], '1', 'PX', ARGV[1], 'NX')
-local reply = { call and 'OK' or 'REPEATED' }
-local seen, now = {}, nil
+local reply = { redis.call('SET', KEYS[1], '1', 'PX', ARGV[1], 'NX') and 'OK' or 'REPEATED' }
+if reply[1] == 'REPEATED' then return reply end
+
+local fresh, ready, delayed = {}, {}, {} -- queue → priority → ids; queue → moments and ids
 for i = 2, #ARGV, 5 do
-    local id, queue, at, priority = ARGV[i], ARGV[i + 2], tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4])
-    local fresh = 1
-    if call then
-        fresh = redis.call('HSETNX', KEYS[2], id, ARGV[i + 1])
-        if fresh == 1 then
-            if at > 0 then
-                redis.call('ZADD', delayed_key(queue), at, id)
-                if not now then
-                    local t = redis.call('TIME')
-                    now = t[1] * 1000 + math.floor(t[2] / 1000)
-                end
-                wake_for(queue, at, now)
-            else
-                push_ready(queue, priority, { id }, false)
-            end
-            if not seen[queue] or (at == 0 and seen[queue] ~= 'ready') then
-                seen[queue] = at == 0 and 'ready' or 'delayed'
-            end
-        end
+    local id, queue, at = ARGV[i], ARGV[i + 2], ARGV[i + 3]
+    local is_fresh = redis.call('HSETNX', KEYS[2], id, ARGV[i + 1])
+    reply[#reply + 1] = is_fresh
+    if is_fresh == 1 and at ~= '0' then
+        local some = delayed[queue] or {}
+        some[#some + 1], some[#some + 2] = at, id
+        delayed[queue] = some
+    elseif is_fresh == 1 then
+        local levels = ready[queue] or {}
+        local some = levels[ARGV[i + 4]] or {}
+        some[#some + 1] = id
+        levels[ARGV[i + 4]], ready[queue] = some, levels
     end
-    reply[#reply + 1] = fresh
 end
-for queue, kind in pairs(seen) do
+for queue, levels in pairs(ready) do
+    for priority, ids in pairs(levels) do push_ready(queue, tonumber(priority), ids, false) end
     redis.call('SADD', KEYS[3], queue)
-    if kind == 'ready' then wake(queue) end
+    wake(queue)
+end
+for queue, some in pairs(delayed) do
+    redis.call('ZADD', delayed_key(queue), unpack(some))
+    redis.call('SADD', KEYS[3], queue)
+    local t, earliest = redis.call('TIME'), math.huge
+    for i = 1, #some, 2 do earliest = math.min(earliest, tonumber(some[i])) end
+    wake_for(queue, earliest, t[1] * 1000 + math.floor(t[2] / 1000))
 end
 return reply
