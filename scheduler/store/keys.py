@@ -54,12 +54,8 @@ With a bound or a lifetime
 
 from __future__ import annotations
 
-import re
-
+from scheduler.config import NAMESPACE_PATTERN
 from scheduler.errors import ConfigError
-
-NAMESPACE_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
-QUEUE_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,127}")
 
 
 class Keys:

@@ -7,10 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from scheduler import config as module
 from scheduler.config import Config, load_config, redact_url
 from scheduler.errors import ConfigError
-from scheduler.store import keys
 
 
 def complaints(**arguments: object) -> tuple[str, ...]:
@@ -172,9 +170,3 @@ def test_an_unknown_variable_is_told(tmp_path: Path) -> None:
     """A slip in a unit file is as bad as one in a settings file."""
     [told] = complaints(environ={"SCHED_REDIS_ULR": "redis://h"}, cwd=tmp_path)
     assert told == "SCHED_REDIS_ULR: unknown setting 'redis_ulr'; did you mean 'redis_url'?"
-
-
-def test_names_are_checked_as_the_store_checks_them() -> None:
-    """The layers forbid an import, so the two patterns are kept in step here."""
-    assert keys.NAMESPACE_PATTERN.pattern == module.NAMESPACE_PATTERN.pattern
-    assert keys.QUEUE_PATTERN.pattern == module.QUEUE_PATTERN.pattern
