@@ -35,11 +35,12 @@ def tick():
 """
 
 STUBBORN = """
-import signal, time
+import subprocess, time
 from scheduler import every, schedule
 
 @schedule(every("1s"))
 def stubborn():
+    subprocess.Popen(["sleep", "60"])
     print("stubborn has begun", flush=True)
     end = time.monotonic() + 60
     while time.monotonic() < end:
@@ -275,6 +276,21 @@ def test_a_task_that_will_not_end_is_killed_in_time(start: Callable[..., DevProc
     assert dev.end(STOP_S + 5) == 0
     assert time.monotonic() - pressed_mono_s < STOP_S
     assert alive(everybody) == set()
+
+
+def test_a_worker_that_hangs_is_killed_in_time(start: Callable[..., DevProcess]) -> None:
+    """It does not even hear SIGTERM; its children must not outlive it."""
+    dev = start({"a.py": STUBBORN}, NO_COLOR="1")
+    dev.see("stubborn has begun")
+    everybody = offspring(dev.process.pid)
+    os.kill(child_of(dev, "worker"), signal.SIGSTOP)
+    pressed_mono_s = time.monotonic()
+    dev.press_ctrl_c()
+
+    assert dev.end(STOP_S + 5) == 0
+    assert time.monotonic() - pressed_mono_s < STOP_S
+    assert alive(everybody) == set()
+    dev.see("worker +did not end in time and was killed")
 
 
 def test_a_second_ctrl_c_ends_it_at_once(start: Callable[..., DevProcess]) -> None:

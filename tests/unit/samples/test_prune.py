@@ -62,6 +62,7 @@ def test_folders_inside_are_pruned_too_and_links_are_left_alone(folder: Path, tm
 
     assert names(tmp_path / "precious") == ["file"]
     assert (folder / "link-to-folder").is_symlink()
+    assert (folder / "link-to-file").is_symlink()
     assert not (folder / "deep" / "er" / "9-days.log").exists()
 
 
