@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.embedded import EmbeddedServer
+from tests.support.server import DebianRedis
 from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.redis
@@ -320,3 +321,26 @@ def test_a_killed_dev_leaves_no_beat_and_no_worker(start: Callable[..., DevProce
     wait_until(lambda: not alive(others), timeout_s=20, what="beat and worker have ended")
     with EmbeddedServer(dev.folder / ".steadybeat") as heir:
         assert heir.owned
+
+
+def test_the_redis_user_of_the_handbook_may_do_all_that_is_needed(start: Callable[..., DevProcess]) -> None:
+    """`docs/operations.md` names the rights that Steadybeat needs; one too few and an operator's service stands still."""
+    if not DebianRedis.installed():
+        pytest.skip("Debian's redis-server is not installed (apt-get install redis-server)")
+    handbook = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    (user,) = re.findall(r"^ +(user sched on .*)$", handbook, flags=re.MULTILINE)
+    with tempfile.TemporaryDirectory(prefix="sb-") as folder:
+        acl = Path(folder, "users.acl")
+        acl.write_text(f"user default off\n{user}\n")
+        redis = DebianRedis("--aclfile", str(acl))
+        redis.start()
+        try:
+            url = redis.url.replace("unix://", "unix://sched:PASSWORD@")
+            dev = start({"a.py": TICK.format(word="tick tock")}, NO_COLOR="1", SCHED_REDIS_URL=url)
+            dev.see(r"ok +a\.tick")
+            assert not any("PASSWORD" in line for line in dev.lines)
+            dev.press_ctrl_c()
+            assert dev.end(STOP_S + 5) == 0
+            assert not any("NOPERM" in line for line in dev.lines)
+        finally:
+            redis.remove()
