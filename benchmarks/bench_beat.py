@@ -15,8 +15,7 @@ from uuid import uuid4
 
 import redis
 
-from benchmarks.common import Line, Noise, Server, folder, main, median, percentile
-from benchmarks.probe import Probe, Seen
+from benchmarks.common import Line, Server, folder, main, median, percentile
 from scheduler.beat.plan import Plan
 from scheduler.config import Config
 from scheduler.model import Entry, EntryRecord, Overlap
@@ -24,6 +23,8 @@ from scheduler.store import Store, open_store
 from scheduler.store.queues import NewMessage
 from scheduler.timing import every
 from scheduler.wire import Header, Payload, encode_body, new_id
+from tests.support.noise import Noise
+from tests.support.probe import Probe
 from tests.support.processes import Process
 from tests.support.wait import wait_until
 
@@ -61,6 +62,15 @@ class Bench:
         """The name of the leader, or nothing."""
         term = self.store.leadership.observe()
         return term.name if term is not None and term.holder else ""
+
+    def wait_for_other(self, leader: str) -> None:
+        """Until somebody else than *leader* leads."""
+        wait_until(lambda: self.holder() not in ("", leader), timeout_s=20, what="a new leader")
+
+    def wait_for_ready(self) -> None:
+        """Until a first message is ready."""
+        key = self.store.keys.ready("default")
+        wait_until(lambda: self.store.connection.call("LLEN", key), timeout_s=60, what="a first fire")
 
     def wait_until_armed(self, n: int) -> None:
         """Until at least *n* fires stand on Redis, and no more come within a second."""
@@ -224,7 +234,7 @@ def killed(measured: Server) -> list[Line]:
             leader = made.holder()
             by_name[leader].kill()
             began = time.monotonic()
-            wait_until(lambda dead=leader: made.holder() not in ("", dead), timeout_s=20, what="a new leader")
+            made.wait_for_other(leader)
             takeovers.append(time.monotonic() - began)
             by_name[leader] = made.start(leader)
             time.sleep(3)
@@ -305,14 +315,15 @@ def start_to_fire(measured: Server) -> list[Line]:
         "    at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(milliseconds=i)\n"
         "    entry(f'e{i}', noop, every('10s', anchor=at))"
     )
-    first, again = [], []
+    first: list[float] = []
+    again: list[float] = []
     for _ in range(3):
         with bench(measured, lines) as made:
             for found in (first, again):
                 ready = made.store.keys.ready("default")
                 made.store.connection.call("DEL", ready, made.store.keys.delayed("default"))
                 beat = made.start()
-                wait_until(lambda key=ready: made.store.connection.call("LLEN", key), timeout_s=60)
+                made.wait_for_ready()
                 found.append(time.monotonic() - beat.started_mono_s)
                 beat.terminate()
                 beat.wait()
@@ -337,11 +348,6 @@ def bytes_delayed(measured: Server) -> list[Line]:
     store.close()
     client.close()
     return [Line("a delayed message beyond its body", f"{each:.0f} B (body {len(body)} B)", "≤ 200 B", each <= 200)]
-
-
-def late_of(seen: list[Seen]) -> list[float]:
-    """How late each was."""
-    return [one.late_ms for one in seen]
 
 
 LINES = {

@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any, NamedTuple
 
 import redis
 
+from tests.support.noise import Noise
 from tests.support.server import DebianRedis, ValkeyServer
 
 
@@ -114,51 +113,18 @@ def rate(work: Callable[[], int], *, seconds: float) -> float:
     return done / took
 
 
-class Noise:
-    """
-    What this machine does to a thread that only sleeps: by how much it wakes up late. A context manager.
-
-    No program on it can be more punctual than that; read every lateness beside this.
-    """
-
-    def __init__(self, pause_s: float = 0.005) -> None:
-        self._pause_s = pause_s
-        self._late_ms: list[float] = []
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._stat = _processor_ticks()
-
-    def __enter__(self) -> Noise:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        self._thread.join()
-
-    @property
-    def max_ms(self) -> float:
-        """The worst so far."""
-        return max(self._late_ms, default=0.0)
-
-    def line(self) -> Line:
-        """For the table."""
-        busy, stolen = (now - then for now, then in zip(_processor_ticks(), self._stat, strict=True))
-        return Line(
-            "this machine meanwhile",
-            f"wakes up late: p50 {percentile(self._late_ms, 50):.2f} · p99 {percentile(self._late_ms, 99):.2f} · "
-            f"max {self.max_ms:.1f} ms",
-            note=f"nice + steal: {stolen / max(1, busy):.0%} of the time it was busy",
-        )
-
-    def _run(self) -> None:
-        while not self._end.is_set():
-            before = time.perf_counter()
-            time.sleep(self._pause_s)
-            self._late_ms.append((time.perf_counter() - before - self._pause_s) * 1000)
+def noise_line(noise: Noise, ticks_before: tuple[int, int]) -> Line:
+    """What the machine did meanwhile, for the table: read every lateness beside it."""
+    busy, stolen = (now - then for now, then in zip(processor_ticks(), ticks_before, strict=True))
+    late = noise.late_ms
+    return Line(
+        "this machine meanwhile",
+        f"wakes up late: p50 {percentile(late, 50):.2f} · p99 {percentile(late, 99):.2f} · max {noise.max_ms:.1f} ms",
+        note=f"nice + steal: {stolen / max(1, busy):.0%} of the time it was busy",
+    )
 
 
-def _processor_ticks() -> tuple[int, int]:
+def processor_ticks() -> tuple[int, int]:
     """Ticks in which a processor was busy, and those of them that were nice or stolen."""
     user, nice, system, _, _, irq, softirq, steal = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:9])
     return user + nice + system + irq + softirq + steal, nice + steal
@@ -217,13 +183,8 @@ def main(lines: dict[str, Callable[..., list[Line]]], arguments: Sequence[str], 
     for name in arguments or lines:
         with server() as measured, Noise() as noise:
             print(f"\n== {name}", flush=True)
+            ticks = processor_ticks()
             part = lines[name](measured)
-            show([*part, noise.line()])
+            show([*part, noise_line(noise, ticks)])
             found += part
     return int(any(line.ok is False for line in found))
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a process for good."""
-    process.kill()
-    process.wait()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 
+DRIFT_MS_PER_S = 0.5
+"""So fast two clocks may drift apart: NTP slews by this much at most (adjtime(3))."""
+
 
 class ServerClock:
     """
@@ -15,6 +18,7 @@ class ServerClock:
     def __init__(self) -> None:
         self._offset_ms: float | None = None
         self._error_ms = float("inf")
+        self._learned_mono_s = 0.0
 
     @property
     def known(self) -> bool:
@@ -26,11 +30,11 @@ class ServerClock:
         now_mono_s = time.monotonic()
         error_ms = (now_mono_s - sent_mono_s) * 500
         offset_ms = server_ms - (now_mono_s + sent_mono_s) * 500
-        moved = self._offset_ms is None or abs(offset_ms - self._offset_ms) > self._error_ms + error_ms
-        if moved or error_ms <= self._error_ms:
-            self._offset_ms, self._error_ms = offset_ms, error_ms
-        else:
-            self._error_ms += 0.05  # an old good sample ages: clocks drift apart
+        # An old sample ages: clocks drift apart.
+        known_error_ms = self._error_ms + (now_mono_s - self._learned_mono_s) * DRIFT_MS_PER_S
+        moved = self._offset_ms is None or abs(offset_ms - self._offset_ms) > known_error_ms + error_ms
+        if moved or error_ms <= known_error_ms:
+            self._offset_ms, self._error_ms, self._learned_mono_s = offset_ms, error_ms, now_mono_s
 
     def now_ms(self) -> float:
         """Redis' time now; before the first reply, this host's."""

@@ -10,7 +10,9 @@ The beat needs no task code: what comes back is definitions. A file that hangs, 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,6 +25,8 @@ import msgspec
 from scheduler.model import Entry
 
 LOAD_S_MAX = 60.0
+PR_SET_PDEATHSIG = 1
+"""prctl(2): the signal we get when our parent dies."""
 
 
 class LoadRequest(msgspec.Struct, frozen=True):
@@ -88,9 +92,11 @@ class Loading:
             )
 
     def kill(self) -> None:
-        """Give up."""
-        self._process.kill()
+        """Give up, and end what the files may have started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        self._output.close()
 
 
 def load_here(request: LoadRequest) -> LoadReply:
@@ -118,6 +124,8 @@ def load_here(request: LoadRequest) -> LoadReply:
 
 def main() -> None:
     """Answer the request on stdin, as JSON on stdout; what the files print goes to stderr."""
+    # A file that hangs must not outlive the beat.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     reply_fd = os.dup(1)
     os.dup2(2, 1)
     sys.path.append(str(Path.cwd()))

@@ -72,6 +72,7 @@ class Beat:
         self._promoter = Promoter(store, self._clock, default_queue=config.default_queue, lag_ms=FOLLOWER_LAG_MS)
         self._loading: Loading | None = None
         self._reload_wanted = False
+        self._unpublished: LoadReply | None = None
         self._loaded: LoadReply | None = None
         self._load_number = 0
         self._reloads_seen: int | None = None
@@ -130,7 +131,7 @@ class Beat:
         won = None if self._outdated() or self._loaded is None else self._candidate.try_to_win()
         self._say_back()
         self._feed()
-        again_mono_s = time.monotonic() + LOOK_S
+        again_mono_s = time.monotonic() + min(LOOK_S, self._config.leader_lease_ms / 10_000)
         while won is None and not self._stopping and (left_s := again_mono_s - time.monotonic()) > 0:
             pause_s = 0.0 if self._promoter.promote() else self._promoter.pause_s()
             if pause_s > 0 and self._wait(min(left_s, pause_s), "baton"):
@@ -213,30 +214,36 @@ class Beat:
             if self._loading is not None:
                 self._loading.kill()
             self._loading = Loading(self._request)
-        reply = self._loading.poll() if self._loading is not None else None
-        if reply is not None:
-            self._loading = None
-            self._publish(reply)
-        if time.monotonic() - self._shown_mono_s < HOUSE_S and self._loading is None:
+        if self._loading is not None and (reply := self._loading.poll()) is not None:
+            self._loading, self._unpublished = None, reply
+            _tell_load(reply)
+        if self._unpublished is not None:
+            # Kept until it is published: Redis may be away just now.
+            self._publish(self._unpublished)
+            self._unpublished = None
+            self._shown_mono_s = 0.0
+        if time.monotonic() - self._shown_mono_s < HOUSE_S:
             return
-        self._shown_mono_s = time.monotonic()
         self._store.presence.show(self._info())
-        requests = self._store.registry.reload_requests()
+        self._heed_reloads()
+        self._shown_mono_s = time.monotonic()
+
+    def _heed_reloads(self) -> None:
+        """Load again when somebody asks for it, or when Redis has lost what we published."""
+        requests, newest = self._store.registry.reload_requests(), self._store.registry.load_info().number
         if self._reloads_seen is not None and requests > self._reloads_seen:
             self.reload()
         self._reloads_seen = requests
+        if newest < self._load_number:
+            event(log, "load.lost", level=logging.WARNING, load=self._load_number, newest=newest)
+            self._load_number = newest
+            self.reload()
 
     def _publish(self, reply: LoadReply) -> None:
-        if reply.failed:
-            event(log, "files.unloadable", level=logging.ERROR, error=reply.failed)
-            self._loaded = self._loaded or reply
-            return
-        for mistake in reply.mistakes:
-            event(log, "file.broken", level=logging.ERROR, mistake=mistake)
         published = self._store.registry.publish(
             {entry.name: entry for entry in reply.entries},
-            clean=reply.complete and not reply.broken_files,
-            mistakes=reply.mistakes,
+            clean=reply.complete and not reply.broken_files and not reply.failed,
+            mistakes=[reply.failed] if reply.failed else reply.mistakes,
             by=self._name,
         )
         self._loaded = reply
@@ -321,6 +328,13 @@ class Beat:
             self._away = False
             notify(f"STATUS={self._role}")
             event(log, "store.back")
+
+
+def _tell_load(reply: LoadReply) -> None:
+    if reply.failed:
+        event(log, "files.unloadable", level=logging.ERROR, error=reply.failed)
+    for mistake in reply.mistakes:
+        event(log, "file.broken", level=logging.ERROR, mistake=mistake)
 
 
 @cache

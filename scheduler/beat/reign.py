@@ -16,9 +16,9 @@ from scheduler.errors import FencedError, StoreError
 from scheduler.server_clock import ServerClock
 from scheduler.store import Store
 
-RENEW_S = 1.0
-TRUST_MARGIN_S = 0.5
-"""Taken off the lease on our side: clocks tick differently, and a scheduler may hold us back between a look and an act."""
+RENEWALS_PER_LEASE = 5
+TRUST_MARGIN = 0.1
+"""This part of the lease we do not use ourselves: clocks tick differently, and we may be held up between a look and an act."""
 
 
 class Reign:
@@ -59,7 +59,7 @@ class Reign:
         self._on_change = on_change
         self._lock = threading.Lock()
         self._counter = won.counter
-        self._trusted_until_mono_s = won.attempt_mono_s + lease_s - TRUST_MARGIN_S
+        self._trusted_until_mono_s = won.attempt_mono_s + lease_s * (1 - TRUST_MARGIN)
         self._ticked_mono_s = time.monotonic()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="renewal", daemon=True)
@@ -96,7 +96,9 @@ class Reign:
                 self._counter = counter
             else:
                 self._counter = max(self._counter, counter)
-            self._trusted_until_mono_s = max(self._trusted_until_mono_s, sent_mono_s + self._lease_s - TRUST_MARGIN_S)
+            self._trusted_until_mono_s = max(
+                self._trusted_until_mono_s, sent_mono_s + self._lease_s * (1 - TRUST_MARGIN)
+            )
 
     def renew(self) -> None:
         """Raise the counter now."""
@@ -108,7 +110,7 @@ class Reign:
         self.revision, self.step_down = answer.revision, answer.step_down
 
     def _run(self) -> None:
-        while not self._end.wait(RENEW_S):
+        while not self._end.wait(self._lease_s / RENEWALS_PER_LEASE):
             if time.monotonic() - self._ticked_mono_s > self._stall_s:
                 self._lose(f"no tick completed for {self._stall_s:g} s")
                 return

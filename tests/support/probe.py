@@ -1,5 +1,5 @@
 """
-Watches a ready list from outside, and deletes what arrives there, as if workers had finished it at once.
+Watches a ready list from outside, and deletes what arrives there, slot and all, as if workers had finished it at once.
 
 When a fire became ready is read off Redis' own clock by the call that finds it, so what is measured includes our own waking up:
 the figures are upper bounds. The probe promotes nothing; a real worker does.
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import struct
 import threading
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import redis
@@ -23,10 +25,16 @@ local reply = { t[1] * 1000000 + t[2] }
 if #ARGV > 0 then table.insert(ids, 1, ARGV[1]) end
 if #ids == 0 then return reply end
 redis.call('LTRIM', KEYS[1], 500, -1)
+local entries = {}
 for i, body in ipairs(redis.call('HMGET', KEYS[2], unpack(ids))) do
-    if body then reply[#reply + 1] = string.sub(body, 1, 124) end
+    if body then
+        local entry_n = struct.unpack('<I2', body, 55)
+        reply[#reply + 1] = string.sub(body, 1, 60 + entry_n)
+        entries[#entries + 1] = string.sub(body, 61, 60 + entry_n)
+    end
 end
 redis.call('HDEL', KEYS[2], unpack(ids))
+if #entries > 0 then redis.call('HDEL', KEYS[3], unpack(entries)) end
 return reply
 """
 
@@ -44,6 +52,15 @@ class Seen(NamedTuple):
         return self.at_ms - self.due_ms
 
 
+class Account(NamedTuple):
+    """What became of the due times of a stretch: (entry, due time) that never came, that came twice, and the worst lateness."""
+
+    lost: list[tuple[str, int]]
+    twice: list[tuple[str, int]]
+    late_ms_max: float
+    fires: int
+
+
 class Probe:
     """A context manager; `seen` grows meanwhile."""
 
@@ -51,7 +68,7 @@ class Probe:
         keys = Keys(namespace)
         self.seen: list[Seen] = []
         self._client: Any = redis.Redis.from_url(url, protocol=2)
-        self._keys = (keys.ready(queue), keys.messages)
+        self._keys = (keys.ready(queue), keys.messages, keys.slots)
         self._drain = self._client.register_script(_DRAIN)
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -68,6 +85,22 @@ class Probe:
     def between(self, from_ms: float, to_ms: float) -> list[Seen]:
         """What was due in that stretch."""
         return [seen for seen in self.seen if from_ms <= seen.due_ms < to_ms]
+
+    def account(self, periods_ms: Mapping[str, int], from_ms: int, to_ms: int) -> Account:
+        """Every due time in ``[from_ms, to_ms)`` of entries that fire at each multiple of their period."""
+        count = Counter((seen.entry, int(seen.due_ms)) for seen in list(self.seen))
+        wanted = [
+            (entry, due_ms)
+            for entry, period_ms in periods_ms.items()
+            for due_ms in range(-(-from_ms // period_ms) * period_ms, to_ms, period_ms)
+        ]
+        seen = self.between(from_ms, to_ms)
+        return Account(
+            lost=[fire for fire in wanted if not count[fire]],
+            twice=[fire for fire, n in count.items() if n > 1],
+            late_ms_max=max((one.late_ms for one in seen), default=0.0),
+            fires=len(seen),
+        )
 
     def _run(self) -> None:
         while not self._end.is_set():
