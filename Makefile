@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
+SOURCES := scheduler worker schedules tests benchmarks
+
 # One stamp for each set of packages: the second `make run` starts at once. The larger set serves both.
 DEV      := $(VENV)/.installed-dev
 EMBEDDED := $(VENV)/.installed-embedded
@@ -25,8 +27,8 @@ check: lint types layers unit ## the fast part of it
 
 lint: $(DEV) ## format and lint
 	@echo "== format and lint"
-	@$(BIN)/ruff format --check --quiet . || { echo "not formatted: make format"; exit 1; }
-	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet $(SOURCES) || { echo "not formatted: make format"; exit 1; }
+	@$(BIN)/ruff check --quiet $(SOURCES)
 
 types: $(DEV) ## strict types
 	@echo "== types"
@@ -41,8 +43,8 @@ unit: $(DEV)
 	@$(BIN)/pytest tests/unit
 
 format: $(DEV) ## put everything into shape
-	@$(BIN)/ruff check --fix --quiet .
-	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix --quiet $(SOURCES)
+	@$(BIN)/ruff format $(SOURCES)
 
 faults: $(DEV) redis ## kill, pause and restart real processes, the long form
 	@$(BIN)/pytest tests/faults -m faults -rs
@@ -58,7 +60,7 @@ clean: ## remove all that was made here: .venv, caches, and the state of `make r
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Some tests want Debian's own Redis beside the embedded Valkey. Root may install it; for others they are skipped, with the reason.
-redis:
+redis: $(DEV)
 	@if ! command -v redis-server > /dev/null; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
 	    echo "== installing redis-server"; \
