@@ -47,13 +47,15 @@ format: $(DEV) ## put everything into shape
 	@$(BIN)/ruff format $(SOURCES)
 
 faults: $(DEV) redis ## kill, pause and restart real processes, the long form
-	@$(BIN)/pytest tests/faults -m faults -rs
+	@$(BIN)/pytest tests/faults -rs
 
 soak: $(DEV) redis ## every long test
 	@$(BIN)/pytest -m long -rs
 
-bench: $(DEV) redis ## what we claim about speed
-	@$(BIN)/python -m benchmarks
+bench: $(DEV) redis ## what we claim about speed, line by line (one file: .venv/bin/python -m benchmarks.bench_beat)
+	@for file in benchmarks/bench_*.py; do \
+	  echo "== $$file"; $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit 1; \
+	done
 
 clean: ## remove all that was made here: .venv, caches, and the state of `make run` (.steadybeat, var)
 	rm -rf $(VENV) build dist ./*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .steadybeat var
