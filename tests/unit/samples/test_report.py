@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def test_it_adds_up_every_page(tmp_path: Path) -> None:
 
 def test_it_writes_the_best_first_and_nothing_half_done(tmp_path: Path) -> None:
     """Whoever picks up the file finds all of it."""
-    sales = report.Counter({"salt": 1.1, "tea": 20.0})
+    sales = Counter({"salt": 1.1, "tea": 20.0})
     path = report.write(sales, tmp_path / "reports")
 
     with path.open(newline="") as file:
