@@ -165,7 +165,9 @@ def redact_url(url: str) -> str:
             user, colon, _ = login.partition(":")
             netloc = f"{user}{colon}{'***' if colon else ''}@{host}"
         query = [(k, "***" if "pass" in k.lower() else v) for k, v in parse_qsl(parts.query, keep_blank_values=True)]
-        return urlunsplit((parts.scheme, netloc, parts.path, urlencode(query, safe="/*"), parts.fragment))
+        shown = urlunsplit((parts.scheme, netloc, parts.path, urlencode(query, safe="/*"), parts.fragment))
+        # urlunsplit leaves out an empty host with its slashes: unix:///path
+        return shown if netloc or not url.startswith(f"{parts.scheme}://") else shown.replace(":", "://", 1)
     except ValueError:
         return "(a URL that cannot be read)"
 
