@@ -19,22 +19,24 @@ from scheduler.store.keys import Keys
 from scheduler.wire import HEADER
 
 _DRAIN = """
-local ids = redis.call('LRANGE', KEYS[1], 0, 499)
+-- Deletes the messages ARGV, which were seen, and reads what is ready now.
+local entries = {}
+if #ARGV > 0 then
+    for i, body in ipairs(redis.call('HMGET', KEYS[2], unpack(ARGV))) do
+        redis.call('LREM', KEYS[1], 1, ARGV[i])
+        if body then entries[#entries + 1] = string.sub(body, 61, 60 + struct.unpack('<I2', body, 55)) end
+    end
+    redis.call('HDEL', KEYS[2], unpack(ARGV))
+    if #entries > 0 then redis.call('HDEL', KEYS[3], unpack(entries)) end
+end
 local t = redis.call('TIME')
 local reply = { t[1] * 1000000 + t[2] }
-if #ARGV > 0 then table.insert(ids, 1, ARGV[1]) end
+local ids = redis.call('LRANGE', KEYS[1], 0, 499)
 if #ids == 0 then return reply end
-redis.call('LTRIM', KEYS[1], 500, -1)
-local entries = {}
 for i, body in ipairs(redis.call('HMGET', KEYS[2], unpack(ids))) do
-    if body then
-        local entry_n = struct.unpack('<I2', body, 55)
-        reply[#reply + 1] = string.sub(body, 1, 60 + entry_n)
-        entries[#entries + 1] = string.sub(body, 61, 60 + entry_n)
-    end
+    reply[#reply + 1] = ids[i]
+    reply[#reply + 1] = body and string.sub(body, 1, 60 + struct.unpack('<I2', body, 55)) or ''
 end
-redis.call('HDEL', KEYS[2], unpack(ids))
-if #entries > 0 then redis.call('HDEL', KEYS[3], unpack(entries)) end
 return reply
 """
 
@@ -69,6 +71,7 @@ class Probe:
         self.seen: list[Seen] = []
         self._client: Any = redis.Redis.from_url(url, protocol=2)
         self._keys = (keys.ready(queue), keys.messages, keys.slots)
+        self._wake = keys.wake(queue)
         self._drain = self._client.register_script(_DRAIN)
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -103,13 +106,19 @@ class Probe:
         )
 
     def _run(self) -> None:
+        unconfirmed: dict[bytes, None] = {}
         while not self._end.is_set():
-            found = self._client.blpop(self._keys[0], timeout=0.5)
-            args = [found[1]] if found else []
-            while args:
-                at_us, *heads = self._drain(keys=self._keys, args=args)
-                self.seen += [_seen(head, at_us / 1000) for head in heads]
-                args = [] if len(heads) < 100 else [b""]
+            try:
+                if not unconfirmed:
+                    self._client.blpop(self._wake, timeout=0.5)
+                at_us, *found = self._drain(keys=self._keys, args=list(unconfirmed))
+            except redis.RedisError:
+                # It may have been carried out or not: what is still there is asked for again, and not counted again.
+                self._end.wait(0.02)
+                continue
+            # What was confirmed is deleted; if it is there again, it was fired again.
+            unconfirmed = dict.fromkeys(found[::2])
+            self.seen += [_seen(head, at_us / 1000) for head in found[1::2] if head]
 
 
 def _seen(head: bytes, at_ms: float) -> Seen:

@@ -187,7 +187,8 @@ def environment(config: Config) -> dict[str, str]:
     found = {"SCHED_REDIS_URL": config.redis_url}
     for name, (field, _) in SETTINGS.items():
         value = getattr(config, field)
-        if value == getattr(usual, field) or name == "redis_url":
+        # The late limit follows the horizon where it is not given.
+        if name == "redis_url" or (value == getattr(usual, field) and name != "late_limit"):
             continue
         if field.endswith("_ms"):
             found[f"SCHED_{name.upper()}"] = f"{value}ms"

@@ -24,6 +24,9 @@ QUICK = {
 """A fifth of the usual leases, so that a takeover costs a test a second; the late limit stays as it is."""
 
 
+REPOSITORY = Path(__file__).parents[2]
+
+
 class Site:
     """
     An installation.
