@@ -141,7 +141,9 @@ class Plan:
         )
 
     def next_due_ms(self) -> int | None:
-        """The due time that is to be armed next; it is time when it comes within the horizon."""
+        """The due time that is to be armed next; it is time when it comes within the horizon. 0: a batch was cut short."""
+        if self._emission is not None:
+            return 0
         heads = [heap[0][0] for heap in (self._due, self._lagging) if heap]
         return min(heads, default=None)
 

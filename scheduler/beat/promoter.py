@@ -21,6 +21,8 @@ from scheduler.store.queues import Promoted
 PROMOTE_BATCH = 500
 LOOK_MS_MAX = 1_000
 """A message that somebody else delayed is noticed this late at most (workers notice it at once)."""
+GAP_MS = 2
+"""Two calls are at least so far apart: where something is due in every millisecond, a call for each would only cost."""
 FOLLOWER_LAG_MS = 20
 """So much later than the leader a follower looks; it bounds its calls as well, to fifty a second."""
 
@@ -41,6 +43,7 @@ class Promoter:
         self._clock = clock
         self._default_queue = default_queue
         self._lag_ms = lag_ms
+        self._gap_ms = max(lag_ms, GAP_MS)
         self._at_ms = 0.0
         self._queues: tuple[str, ...] = ()
         self._queues_read_mono_s = 0.0
@@ -61,7 +64,7 @@ class Promoter:
         self._clock.learn(answer.now_ms, sent_mono_s)
         self._at_ms = answer.now_ms + LOOK_MS_MAX
         if answer.next_due_ms is not None and not answer.more:
-            self._at_ms = min(self._at_ms, max(answer.next_due_ms, answer.now_ms) + self._lag_ms)
+            self._at_ms = min(self._at_ms, max(answer.next_due_ms + self._lag_ms, answer.now_ms + self._gap_ms))
         elif answer.more:
             self._at_ms = answer.now_ms
         _say_fires(answer)

@@ -31,6 +31,20 @@ def systemd(tmp_path: Path) -> Iterator[Notified]:
         yield systemd
 
 
+def test_burst_of_more_than_a_batch_is_armed_as_a_whole(site: Site) -> None:
+    """P2: a schedule that many entries share, and whose next due time but one lies beyond the horizon."""
+    site.write(
+        """
+        from datetime import UTC, datetime, timedelta
+        soon = datetime.now(UTC) + timedelta(seconds=2)
+        for i in range(1_100):
+            entry(f"e{i}", noop, every("1h", anchor=soon), overlap="allow")
+        """
+    )
+    site.led("a")
+    site.wait_until_armed(1_100)
+
+
 def test_systemd_hears_of_start_work_and_stop(site: Site, systemd: Notified) -> None:
     """`Type=notify`: ready once signals are taken, a status for people, and STOPPING before it leaves."""
     beat = site.beat("a", environ=systemd.environ(watchdog_s=1.0))
