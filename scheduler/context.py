@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from scheduler.model import RunOptions
+
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """
@@ -23,6 +25,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         delivery_info: ``{"queue": …, "priority": …, "redelivered": …}``.
         root_id: The run that the whole family descends from; its own id where nobody called it from a task.
         parent_id: The run that called this one, or None.
+        options: What its entry says itself of retries and limits, or None.
     """
 
     id: str = ""
@@ -40,6 +43,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     root_id: str = ""
     parent_id: str | None = None
     headers: dict[str, Any] = msgspec.field(default_factory=dict)
+    options: RunOptions | None = None
 
     @property
     def called_directly(self) -> bool:

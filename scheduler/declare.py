@@ -25,10 +25,11 @@ from scheduler.calls import encode_arguments, encode_keywords
 from scheduler.errors import InvalidEntryError, InvalidScheduleError, InvalidTaskError, NotEncodableError
 from scheduler.home import Home
 from scheduler.options import (
-    ONLY_OF_TASKS,
+    OF_THE_FUNCTION,
     TASK_OPTIONS,
     EntryOptions,
     expires_complaint,
+    merged_complaint,
     name_complaint,
     read_entry_options,
     read_task_options,
@@ -121,9 +122,10 @@ class Declarations:
         def declare(fn: Callable[..., Any]) -> Task:
             if isinstance(fn, Task):
                 return self._entry_for(fn, when, options)
-            # It makes the task, so what it says of running the function is said of the task.
+            # It makes the task, so what it says of running the function is said of the task, and holds for calls and
+            # for further entries too. What a further `@schedule` says of that is its entry's, which overrides the task's.
             of_task = {key: value for key, value in options.items() if key in TASK_OPTIONS}
-            of_entry = {key: value for key, value in options.items() if key not in ONLY_OF_TASKS}
+            of_entry = {key: value for key, value in options.items() if key not in OF_THE_FUNCTION}
             what = f"entry {of_entry.get('name') or _default_name(fn, self._main)!r}"
             complaints = []
             try:
@@ -228,6 +230,8 @@ def task_complaint(declared: Declared, task: Task) -> str | None:
     expires = task.options.expires if options.expires is None else options.expires
     if complaint := expires_complaint(expires, countdown_ms=options.countdown_ms, jitter_ms=options.jitter_ms):
         return complaint
+    if complaint := merged_complaint(options.run, task.options):
+        return complaint
     try:
         task.check_arguments(msgspec.json.decode(declared.args), msgspec.json.decode(declared.kwargs))
     except TypeError as error:
@@ -290,7 +294,8 @@ def schedule(when: Schedule, /, **options: Any) -> Callable[[Callable[..., Any]]
     Make a function a task, and declare one entry for it. It can be stacked; each further one needs a `name`.
 
     Args:
-        options: Those of `entry`, and ``name args kwargs``. On a function that is no task yet, those of `task` besides.
+        options: Those of `entry`, and ``name args kwargs``. On a function that is no task yet, those of `task` besides;
+            there, what says how the function is run (retries, time limits) becomes the task's.
 
     Raises:
         InvalidScheduleError: *when* is no schedule.
@@ -313,7 +318,9 @@ def entry(
 
     Args:
         options: ``queue priority tz countdown expires jitter overlap catchup catchup_window start until max_runs enabled
-            tags description headers ack ignore_result result_expires``, see `scheduler.options.EntryOptions`.
+            tags description headers ack ignore_result result_expires max_retries retry_backoff retry_jitter
+            time_limit soft_time_limit``, see `scheduler.options.EntryOptions`. What is also an option of the task
+            overrides the task's.
 
     Raises:
         InvalidEntryError: An option is unknown, out of range or contradicts another (one line for each), the name is

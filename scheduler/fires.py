@@ -9,19 +9,18 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from scheduler.model import Ack, Catchup, Entry, Fire
+from scheduler.model import Catchup, Entry, Fire
 from scheduler.timing import Schedule, schedule_from_data
 from scheduler.timing.jitter import jitter_ms
 from scheduler.wire import (
-    FLAG_EARLY,
     FLAG_FIRE,
-    FLAG_IGNORE_RESULT,
     HEADER,
     SERIALIZERS,
     VERSION,
     Payload,
     encode_payload,
     fire_id,
+    flags_of,
 )
 
 
@@ -41,11 +40,8 @@ class FireMaker:
         self.schedule = schedule
         self.late_limit_ms = late_limit_ms
         self._namespace = namespace
-        flags = FLAG_FIRE
-        if entry.ack is Ack.EARLY:
-            flags |= FLAG_EARLY
-        if entry.ignore_result:
-            flags |= FLAG_IGNORE_RESULT
+        flags = FLAG_FIRE | flags_of(entry)
+        payload = Payload(args=entry.args, kwargs=entry.kwargs, headers=entry.headers, run=entry.run)
         name, task, queue = entry.name.encode(), entry.task.encode(), entry.queue.encode()
         self._fixed = (VERSION, entry.priority, flags, int(entry.overlap), int(entry.catchup), SERIALIZERS["json"])
         self._ttl_s = max(1, entry.result_expires_ms // 1000)
@@ -58,7 +54,7 @@ class FireMaker:
                 len(task),
                 len(queue),
             ),
-            name + task + queue + encode_payload(Payload(args=entry.args, kwargs=entry.kwargs, headers=entry.headers)),
+            name + task + queue + encode_payload(payload),
         )
 
     def fire(self, due_ms: int, next_due_ms: int | None, *, state: str, now_ms: int) -> Fire:

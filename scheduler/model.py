@@ -78,6 +78,20 @@ class Origin(StrEnum):
     HAND = "hand"
 
 
+class RunOptions(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """
+    How the runs of an entry are repeated and limited, where it says so itself; this overrides what its task says.
+
+    Each field means what it means in `scheduler.options.TaskOptions`; UNSET: not said.
+    """
+
+    max_retries: int | msgspec.UnsetType | None = msgspec.UNSET
+    retry_backoff_ms: int | msgspec.UnsetType = msgspec.UNSET
+    retry_jitter: bool | msgspec.UnsetType = msgspec.UNSET
+    time_limit_ms: int | msgspec.UnsetType | None = msgspec.UNSET
+    soft_time_limit_ms: int | msgspec.UnsetType | None = msgspec.UNSET
+
+
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=False, kw_only=True):
     """
     What a user declared, complete and as data: the leader plans from it without any task code.
@@ -111,6 +125,8 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fiel
     ack: Ack = Ack.LATE
     ignore_result: bool = False
     result_expires_ms: int = 86_400_000
+    run: RunOptions | None = None
+    """None: in all of this as the task says."""
     tags: tuple[str, ...] = ()
     description: str = ""
     headers: dict[str, Any] = {}
@@ -269,3 +285,5 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     worker: str = ""
     attempt: int = 0
     error: str = ""
+    retry_of: str = ""
+    """`sched retry`: the failed run that this one repeats."""

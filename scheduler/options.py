@@ -15,7 +15,7 @@ import msgspec
 
 from scheduler.config import nearest, queue_complaint
 from scheduler.errors import InvalidEntryError, InvalidTaskError, SchedError, ScheduleError
-from scheduler.model import Ack, Catchup, Overlap
+from scheduler.model import Ack, Catchup, Overlap, RunOptions
 from scheduler.timing.duration import format_duration, parse_duration_ms
 from scheduler.wire import encode_json
 
@@ -69,6 +69,10 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
         """`expires` as a span after the due time, where it was given so."""
         return None if self.expires is None else self.expires.after_ms
 
+    def merged(self, run: RunOptions | None) -> TaskOptions:
+        """These options for a run whose entry says *run*."""
+        return self if run is None else msgspec.structs.replace(self, **_said(run))
+
 
 class EntryOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What `@schedule` or `entry` was told. Naive moments are local to the entry's zone. None: not said."""
@@ -92,6 +96,7 @@ class EntryOptions(msgspec.Struct, frozen=True, kw_only=True):
     ack: Ack | None = None
     ignore_result: bool | None = None
     result_expires_ms: int | None = None
+    run: RunOptions | None = None
 
 
 def read_task_options(given: Mapping[str, Any], *, what: str) -> TaskOptions:
@@ -102,11 +107,8 @@ def read_task_options(given: Mapping[str, Any], *, what: str) -> TaskOptions:
         InvalidTaskError: One line for each complaint.
     """
     values, complaints = _read(given, TASK_OPTIONS, _NOT_OF_TASKS)
-    hard_ms, soft_ms = values.get("time_limit_ms"), values.get("soft_time_limit_ms")
-    if hard_ms is not None and soft_ms is not None and soft_ms >= hard_ms:
-        complaints.append(
-            f"soft_time_limit {format_duration(soft_ms)} must be shorter than time_limit {format_duration(hard_ms)}"
-        )
+    if complaint := limits_complaint(values.get("time_limit_ms"), values.get("soft_time_limit_ms")):
+        complaints.append(complaint)
     if values.get("ack") is Ack.EARLY and values.get("retry_for"):
         complaints.append("ack 'early' runs at most once, so retry_for cannot stand beside it")
     if complaints:
@@ -122,7 +124,10 @@ def read_entry_options(given: Mapping[str, Any], *, what: str) -> EntryOptions:
         InvalidEntryError: One line for each complaint.
     """
     values, complaints = _read(given, ENTRY_OPTIONS, _NOT_OF_ENTRIES)
-    options = EntryOptions(**values)
+    run = {field: values.pop(field) for field in RunOptions.__struct_fields__ if field in values}
+    options = EntryOptions(**values, run=RunOptions(**run) if run else None)
+    if complaint := limits_complaint(run.get("time_limit_ms"), run.get("soft_time_limit_ms")):
+        complaints.append(complaint)
     if options.catchup is Catchup.ALL and options.overlap is not Overlap.ALLOW:
         complaints.append(
             f"catchup 'all' needs overlap='allow' (it is '{options.overlap.name.lower()}'): "
@@ -136,6 +141,38 @@ def read_entry_options(given: Mapping[str, Any], *, what: str) -> EntryOptions:
     if complaints:
         raise InvalidEntryError("\n".join(f"{what}: {complaint}" for complaint in complaints))
     return options
+
+
+def limits_complaint(hard_ms: int | None, soft_ms: int | None, *, of_hard: str = "", of_soft: str = "") -> str | None:
+    """Why these two limits do not go together, or None if they do. *of_hard*, *of_soft*: who said it."""
+    if hard_ms is None or soft_ms is None or soft_ms < hard_ms:
+        return None
+    return (
+        f"soft_time_limit {format_duration(soft_ms)}{of_soft} must be shorter than "
+        f"time_limit {format_duration(hard_ms)}{of_hard}"
+    )
+
+
+def merged_complaint(run: RunOptions | None, task: TaskOptions) -> str | None:
+    """Why what an entry says of limits does not go together with what its *task* says, or None if it does."""
+    said = {} if run is None else _said(run)
+    merged = task.merged(run)
+    whose = {name: "the entry" if name in said else "the task" for name in ("time_limit_ms", "soft_time_limit_ms")}
+    if len(set(whose.values())) == 1:
+        return None  # it was looked at when that one was declared
+    complaint = limits_complaint(
+        merged.time_limit_ms,
+        merged.soft_time_limit_ms,
+        of_hard=f" of {whose['time_limit_ms']}",
+        of_soft=f" of {whose['soft_time_limit_ms']}",
+    )
+    other = "soft_time_limit" if whose["time_limit_ms"] == "the entry" else "time_limit"
+    return complaint and f"{complaint}; give the entry a {other} of its own (None: none)"
+
+
+def _said(run: RunOptions) -> dict[str, Any]:
+    """The fields of *run* that say something."""
+    return {name: value for name, value in msgspec.structs.asdict(run).items() if value is not msgspec.UNSET}
 
 
 def expires_complaint(expires: Expires | None, *, countdown_ms: int, jitter_ms: int) -> str | None:
@@ -336,19 +373,25 @@ _OF_A_RUN: Mapping[str, tuple[str, _Reader]] = {
 }
 """What both a task and one of its entries may say; the entry's word weighs more."""
 
-TASK_OPTIONS: Mapping[str, tuple[str, _Reader]] = {
-    **_OF_A_RUN,
-    "serializer": ("serializer", _only_json),
+_OF_THE_FUNCTION: Mapping[str, tuple[str, _Reader]] = {
     "max_retries": ("max_retries", _integer(0, MAX_RETRIES_MAX, none=True)),
-    "retry_for": ("retry_for", _exceptions),
     "retry_backoff": ("retry_backoff_ms", _backoff),
     "retry_jitter": ("retry_jitter", _flag),
     "time_limit": ("time_limit_ms", _duration(1, none=True)),
     "soft_time_limit": ("soft_time_limit_ms", _duration(1, none=True)),
 }
+"""The same, in `RunOptions`: how a run is repeated and limited, whoever asks for it, unless its entry says otherwise."""
+
+TASK_OPTIONS: Mapping[str, tuple[str, _Reader]] = {
+    **_OF_A_RUN,
+    **_OF_THE_FUNCTION,
+    "serializer": ("serializer", _only_json),
+    "retry_for": ("retry_for", _exceptions),
+}
 
 ENTRY_OPTIONS: Mapping[str, tuple[str, _Reader]] = {
     **_OF_A_RUN,
+    **_OF_THE_FUNCTION,
     "tz": ("tz", _zone),
     "countdown": ("countdown_ms", _duration(0)),
     "jitter": ("jitter_ms", _duration(0)),
@@ -364,8 +407,8 @@ ENTRY_OPTIONS: Mapping[str, tuple[str, _Reader]] = {
     "headers": ("headers", read_headers),
 }
 
-ONLY_OF_TASKS = frozenset(TASK_OPTIONS) - frozenset(ENTRY_OPTIONS)
-"""What says how the function is run, whoever asks for it."""
+OF_THE_FUNCTION = frozenset(TASK_OPTIONS) - frozenset(_OF_A_RUN)
+"""What says how the function is run: the `@schedule` that makes the task gives this to the task alone."""
 
 _NOT_YET = {
     "exchange": "this version routes by the name of a queue; use queue=",
@@ -379,9 +422,9 @@ _NOT_OF_TASKS = {
     "acks_late": "late is the default here; ack='early' is Celery's acks_late=False",
     "default_retry_delay": "it is called retry_backoff here",
     "routes": "a setting, not an option of a task",
-    **dict.fromkeys(set(ENTRY_OPTIONS) - set(_OF_A_RUN), "belongs to an entry: give it to @schedule or entry()"),
+    **dict.fromkeys(set(ENTRY_OPTIONS) - set(TASK_OPTIONS), "belongs to an entry: give it to @schedule or entry()"),
 }
 _NOT_OF_ENTRIES = {
     **_NOT_YET,
-    **dict.fromkeys((*ONLY_OF_TASKS, "bind", "base"), "belongs to the task: give it to @task"),
+    **dict.fromkeys(("bind", "base", "retry_for", "serializer"), "belongs to the task: give it to @task"),
 }

@@ -69,6 +69,7 @@ def resolve_entry(declared: Declared, task: Task, config: Config, router: Router
         ack=options.ack or task.options.ack,
         ignore_result=task.options.ignore_result if options.ignore_result is None else options.ignore_result,
         result_expires_ms=options.result_expires_ms or task.options.result_expires_ms or config.result_expires_ms,
+        run=options.run,
         tags=options.tags,
         description=options.description or _first_line(task),
         headers=dict(options.headers),

@@ -239,7 +239,7 @@ class Task:
             exc: Why; raised instead, once the retries are used up.
             throw: False: return the `Retry` rather than raise it.
             eta, countdown: When; else after the task's own backoff.
-            max_retries: Instead of the task's.
+            max_retries: Instead of the entry's, or the task's.
 
         Raises:
             Retry: The way in which the worker is told.
@@ -249,7 +249,7 @@ class Task:
         if request.called_directly:
             # Nobody would run it again: the caller of the function gets what went wrong.
             raise exc or Retry(f"task {self.name!r} asks to be retried, and was called without a message")
-        limit = self.options.max_retries if max_retries is None else max_retries
+        limit = self.options.merged(request.options).max_retries if max_retries is None else max_retries
         if limit is not None and request.retries >= limit:
             raise exc or MaxRetriesExceededError(
                 f"task {self.name!r}, run {request.id}: {request.retries} retries are used up (max_retries {limit})"

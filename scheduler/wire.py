@@ -1,7 +1,8 @@
 """
 The message on the wire: a small fixed header that the scripts read, and a payload that only Python reads.
 
-    header  60 bytes, little-endian, see HEADER; then entry, task and queue as UTF-8
+    header  60 bytes, little-endian, see HEADER; then entry, task and queue as UTF-8;
+            with FLAG_RETRY, one byte for its length and the id of the run that is repeated
     payload JSON (`Payload`), or what `serializer` says
 
 The scripts read the header with `struct.unpack`; `store/lua/header.lua` is the other half of this file.
@@ -17,7 +18,7 @@ from typing import Any
 import msgspec
 
 from scheduler.errors import NotEncodableError, UndecodableMessageError
-from scheduler.model import Catchup, Entry, Overlap
+from scheduler.model import Ack, Catchup, Entry, Overlap, RunOptions
 
 VERSION = 1
 
@@ -26,12 +27,19 @@ FLAG_FIRE = 1
 FLAG_EARLY = 2
 """`ack="early"`: at most once; taken alone, and ended as lost when its worker dies."""
 FLAG_IGNORE_RESULT = 4
+FLAG_RUN = 8
+"""The payload says something in `run`: whoever asks for limits must read it."""
+FLAG_RETRY = 16
+"""`sched retry`: it repeats an ended run, whose id stands in the header."""
 
 HEADER = struct.Struct("<BBBBBBddddIIIIHHH")
 """
 version, priority, flags, overlap, catchup, serializer · due_ms, next_due_ms, expires_ms, enqueued_ms ·
 result_ttl_s, late_limit_ms, catchup_window_s, max_runs · lengths of entry, task and queue in bytes
 """
+
+FLAGS_AT = 2
+"""Where the flags stand in a message."""
 
 SERIALIZERS = {"json": 0, "msgpack": 1, "pickle": 2}
 SERIALIZER_NAMES = {number: name for name, number in SERIALIZERS.items()}
@@ -57,6 +65,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     late_limit_ms: int = 0
     catchup_window_s: int = 0
     max_runs: int = 0
+    retry_of: str = ""
+    """Goes with `FLAG_RETRY`; ASCII or UTF-8 of at most 255 bytes."""
 
 
 class Payload(msgspec.Struct, frozen=True, omit_defaults=True, rename={"root_id": "root", "parent_id": "parent"}):
@@ -68,18 +78,18 @@ class Payload(msgspec.Struct, frozen=True, omit_defaults=True, rename={"root_id"
     root_id: str = ""
     parent_id: str = ""
     headers: dict[str, Any] = {}
-    retry_of: str = ""
-    """`sched retry`: the ended run that this one repeats."""
+    run: RunOptions | None = None
+    """Goes with `FLAG_RUN`: what the entry says itself of retries and limits."""
 
 
 def encode_header(header: Header) -> bytes:
-    """The header with its three names, as the scripts read it."""
+    """The header with its names, as the scripts read it."""
     entry, task, queue = header.entry.encode(), header.task.encode(), header.queue.encode()
     return (
         HEADER.pack(
             VERSION,
             header.priority,
-            header.flags,
+            header.flags | FLAG_RETRY if header.retry_of else header.flags,
             header.overlap,
             header.catchup,
             header.serializer,
@@ -98,7 +108,21 @@ def encode_header(header: Header) -> bytes:
         + entry
         + task
         + queue
+        + _length_and_text(header.retry_of)
     )
+
+
+def _length_and_text(text: str) -> bytes:
+    data = text.encode()
+    return bytes((len(data),)) + data if data else b""
+
+
+def flags_of(entry: Entry) -> int:
+    """The flags that every message of *entry* has."""
+    flags = FLAG_EARLY if entry.ack is Ack.EARLY else 0
+    if entry.ignore_result:
+        flags |= FLAG_IGNORE_RESULT
+    return flags if entry.run is None else flags | FLAG_RUN
 
 
 def encode_body(header: Header, payload: Payload) -> bytes:
@@ -131,13 +155,17 @@ def decode_header(body: bytes) -> tuple[Header, int]:
         entry, at = body[at : at + entry_n].decode(), at + entry_n
         task, at = body[at : at + task_n].decode(), at + task_n
         queue, at = body[at : at + queue_n].decode(), at + queue_n
+        retry_of = ""
+        if flags & FLAG_RETRY:
+            retry_of, at = body[at + 1 : at + 1 + body[at]].decode(), at + 1 + body[at]
         header = Header(
             entry=entry, task=task, queue=queue, priority=priority, flags=flags, overlap=Overlap(overlap),
             catchup=Catchup(catchup), serializer=serializer, due_ms=int(due), next_due_ms=int(next_due),
             expires_ms=int(expires), enqueued_ms=int(enqueued), result_ttl_s=result_ttl_s,
             late_limit_ms=late_limit_ms, catchup_window_s=catchup_window_s, max_runs=max_runs,
+            retry_of=retry_of,
         )  # fmt: skip
-    except (struct.error, UnicodeDecodeError, ValueError, OverflowError) as error:
+    except (struct.error, UnicodeDecodeError, ValueError, OverflowError, IndexError) as error:
         raise UndecodableMessageError(f"{len(body)} bytes that are not a message of ours: {error}") from None
     return header, at
 
@@ -153,6 +181,23 @@ def decode_payload(body: bytes, at: int) -> Payload:
         return _payload_decoder.decode(memoryview(body)[at:])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UndecodableMessageError(f"the payload is not a message of ours: {error}") from None
+
+
+def run_options(body: bytes) -> RunOptions | None:
+    """What the message *body* says itself of retries and limits; None where it says nothing, or cannot be read."""
+    if len(body) < HEADER.size or not body[FLAGS_AT] & FLAG_RUN:
+        return None
+    try:
+        _, at = decode_header(body)
+        return _run_decoder.decode(memoryview(body)[at:]).run
+    except (UndecodableMessageError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+class _OnlyRun(msgspec.Struct):
+    """A `Payload` of which the rest is passed over."""
+
+    run: RunOptions | None = None
 
 
 def encode_json(value: Any, *, what: str) -> bytes:
@@ -202,6 +247,7 @@ def new_id() -> str:
 _FIRE_SPACE = bytes.fromhex("6ba7b8149dad11d180b400c04fd430c8")
 _payload_encoder = msgspec.json.Encoder()
 _payload_decoder = msgspec.json.Decoder(Payload)
+_run_decoder = msgspec.json.Decoder(_OnlyRun)
 _json_encoder = msgspec.json.Encoder()
 _entry_encoder = msgspec.json.Encoder(order="sorted")
 _entry_decoder = msgspec.json.Decoder(Entry)

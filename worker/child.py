@@ -16,7 +16,7 @@ from scheduler.model import Outcome
 from worker.execute import Executor
 from worker.frames import Frames, Parcel, Released, Report, Retried, encode
 from worker.prefetch import task_of
-from worker.shared import CLAIMED, LIMIT, STARTED, WORDS, Slots
+from worker.shared import CLAIMED, HARD, LIMIT, STARTED, WORDS, Slots
 
 FLUSH_S = 0.01
 SHORT_S = 0.005
@@ -58,6 +58,7 @@ class Child:
 
     def _work(self, parcel: Parcel) -> None:
         words, execute, last_s, monotonic_ns = self._words, self._executor.run, self._last_s, time.monotonic_ns
+        hard_limit_ms = self._executor.hard_limit_ms
         self._clock_ms = parcel.clock_ms
         self._flushed_mono_s = time.monotonic()
         unstarted = 0
@@ -73,6 +74,7 @@ class Child:
                 words[CLAIMED] = number - 1
                 unstarted = number
                 break
+            words[HARD] = hard_limit_ms(task, message.body)
             start_ns = monotonic_ns()
             words[STARTED] = start_ns
             became = execute(message)

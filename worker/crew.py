@@ -9,6 +9,7 @@ The children, as their supervisor sees them: what each holds, what it runs, and 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import socket
@@ -26,10 +27,22 @@ PARCELS_MAX = 2
 
 
 class Running(NamedTuple):
-    """The message that a child runs, and since when."""
+    """
+    The message that a child runs.
+
+    Attributes:
+        since_mono_s: When it was started.
+        limit_s: How long it may take, or None.
+    """
 
     message: Message
     since_mono_s: float
+    limit_s: float | None
+
+    @property
+    def until_mono_s(self) -> float:
+        """When it has run for too long."""
+        return math.inf if self.limit_s is None else self.since_mono_s + self.limit_s
 
 
 class Fall(NamedTuple):
@@ -112,9 +125,13 @@ class Child:
 
     def running(self) -> Running | None:
         """What it runs now."""
-        since_mono_s = self._slots.started_mono_s(self.number)
-        message = self._message(self._slots.claimed(self.number)) if since_mono_s else None
-        return None if message is None else Running(message, since_mono_s)
+        slots, number = self._slots, self.number
+        since_mono_s = slots.started_mono_s(number)
+        claimed, limit_s = slots.claimed(number), slots.hard_limit_s(number)
+        if not since_mono_s or slots.started_mono_s(number) != since_mono_s:
+            return None  # it has gone on meanwhile: these may belong to two messages
+        message = self._message(claimed)
+        return None if message is None else Running(message, since_mono_s, limit_s)
 
     def has_unstarted(self) -> bool:
         """Whether it holds something behind what it runs."""

@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from scheduler import context
 from scheduler.config import Config
@@ -35,12 +36,15 @@ from scheduler.task import Task
 from scheduler.timing.duration import format_duration
 from scheduler.wire import (
     FLAG_IGNORE_RESULT,
+    FLAG_RUN,
+    FLAGS_AT,
     Header,
     Payload,
     decode_header,
     decode_payload,
     encode_header,
     encode_json,
+    run_options,
 )
 from worker import limits
 from worker.frames import Released, Retried
@@ -124,6 +128,7 @@ class Executor:
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._prepared = {name: Prepared(task) for name, task in tasks.items()}
+        self._hard_limits_ms = {name: task.options.time_limit_ms or 0 for name, task in tasks.items()}
         self._config = config
         self._worker = worker
         self._server_ms = server_ms
@@ -148,6 +153,15 @@ class Executor:
         except UndecodableMessageError as error:
             return self._failed(attempt, error, dead=True)
         return self._perform(attempt, prepared)
+
+    def hard_limit_ms(self, task: str, body: bytes) -> int:
+        """How long the run of *body*, a message for *task*, may take; 0: as long as it likes."""
+        limit_ms = self._hard_limits_ms.get(task)
+        if limit_ms is None:
+            return 0  # nobody here knows the task, so nothing will run
+        if body[FLAGS_AT] & FLAG_RUN and (run := run_options(body)) is not None and run.time_limit_ms is not UNSET:
+            return run.time_limit_ms or 0
+        return limit_ms
 
     def revoked(self, message: Message) -> Outcome:
         """The end of *message*, which was cancelled before it started."""
@@ -177,10 +191,13 @@ class Executor:
         try:
             if prepared.hooked:
                 prepared.task.before_start(message.id, attempt.args, attempt.kwargs)
-            if prepared.soft_limit_ms is None:
+            run, soft_ms = attempt.payload.run, prepared.soft_limit_ms
+            if run is not None and run.soft_time_limit_ms is not UNSET:
+                soft_ms = run.soft_time_limit_ms
+            if soft_ms is None:
                 value = prepared.call(*attempt.args, **attempt.kwargs)
             else:
-                with soft_limit(prepared.soft_limit_ms):
+                with soft_limit(soft_ms):
                     value = prepared.call(*attempt.args, **attempt.kwargs)
             result = self._encode_result(attempt, value)
         except StopNow:
@@ -218,7 +235,8 @@ class Executor:
             return self._rejected(attempt, error)
         message = attempt.message
         trace: str | None = trace_text(error, _OUR_FILES)
-        again = decide(error, prepared.options, attempt=message.attempt, chance=self._chance())
+        options = prepared.options.merged(attempt.payload.run)
+        again = decide(error, options, attempt=message.attempt, chance=self._chance())
         if again is not None:
             try:
                 body = self._next_body(attempt, error)

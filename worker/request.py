@@ -61,4 +61,5 @@ class LazyRequest:
             root_id=payload.root_id or message.id,
             parent_id=payload.parent_id or None,
             headers=payload.headers,
+            options=payload.run,
         )

@@ -4,6 +4,7 @@ What a child and its supervisor tell each other without a message: four numbers 
     CLAIMED   child → supervisor   the message it runs, or ran last, by its number
     STARTED   child → supervisor   when it started, in ns of the monotonic clock; 0 between messages
     LIMIT     supervisor → child   the last message it may start
+    HARD      child → supervisor   the hard time limit of what it runs, in ms; 0 for none; written before STARTED
 
 A message is claimed by writing CLAIMED and then reading LIMIT; the rest of a batch is taken back by writing LIMIT and, one
 `SETTLE_S` later, reading CLAIMED. No lock: a child that is killed cannot leave one behind. On the way between the two a
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import mmap
 
-CLAIMED, STARTED, LIMIT = range(3)
+CLAIMED, STARTED, LIMIT, HARD = range(4)
 WORDS = 8
 """For each child: one cache line."""
 UNLIMITED = 2**62
@@ -42,6 +43,7 @@ class Slots:
         self.words[at + CLAIMED] = 0
         self.words[at + STARTED] = 0
         self.words[at + LIMIT] = UNLIMITED
+        self.words[at + HARD] = 0
 
     def claimed(self, number: int) -> int:
         """The message that the child runs, or ran last."""
@@ -50,6 +52,11 @@ class Slots:
     def started_mono_s(self, number: int) -> float:
         """When it started; 0.0 while it runs none."""
         return self.words[number * WORDS + STARTED] / 1e9
+
+    def hard_limit_s(self, number: int) -> float | None:
+        """How long what it runs may take."""
+        limit_ms = self.words[number * WORDS + HARD]
+        return limit_ms / 1000 if limit_ms else None
 
     def limit(self, number: int, last: int) -> None:
         """From now on the child starts nothing beyond *last*."""

@@ -31,7 +31,7 @@ from scheduler.model import Ack, Message, State
 from scheduler.notify import notify
 from scheduler.store.sessions import Taken
 from scheduler.timing.duration import format_duration
-from scheduler.wire import FLAG_IGNORE_RESULT
+from scheduler.wire import FLAG_IGNORE_RESULT, run_options
 from worker.child import Child as ChildProcess
 from worker.crew import Child, Killed, Running
 from worker.events import Teller
@@ -80,9 +80,6 @@ class Supervisor:
         self._heart = Heart()
         tasks = setting.tasks
         self._pace = Pace({name for name, task in tasks.items() if task.options.ack is Ack.EACH})
-        self._limits_s = {
-            name: task.options.time_limit_ms / 1000 for name, task in tasks.items() if task.options.time_limit_ms
-        }
         self._children: dict[int, Child] = {}
         self._born_mono_s: dict[int, float] = {}
         self._respawn_mono_s: dict[int, float] = {}
@@ -187,8 +184,7 @@ class Supervisor:
         running = child.running()
         if running is None or child.has_unstarted():
             return soon
-        limit_s = self._limits_s.get(task_of(running.message.body))
-        return now + 3600.0 if limit_s is None else running.since_mono_s + limit_s
+        return running.until_mono_s
 
     def _is_taking(self) -> bool:
         return self._drain_until_mono_s is None
@@ -250,8 +246,7 @@ class Supervisor:
             running = child.running()
             if running is None:
                 continue
-            limit_s = self._limits_s.get(task_of(running.message.body))
-            if limit_s is not None and now >= running.since_mono_s + limit_s:
+            if now >= running.until_mono_s:
                 child.kill(Killed("time_limit", running.message.id))
             elif self._cancels.get(running.message.id):
                 child.kill(Killed("cancel", running.message.id))
@@ -303,9 +298,9 @@ class Supervisor:
     def _over_limit(self, running: Running) -> None:
         message = running.message
         header = header_of(message)
-        task = self._setting.tasks[header.task]
-        error = TimeLimitExceeded(format_duration(task.options.time_limit_ms or 0))
-        again = decide(error, task.options, attempt=message.attempt, chance=1.0)
+        options = self._setting.tasks[header.task].options.merged(run_options(message.body))
+        error = TimeLimitExceeded(format_duration(options.time_limit_ms or 0))
+        again = decide(error, options, attempt=message.attempt, chance=1.0)
         if again is None:
             self._settlement.ended([failed(header, self._written(running), error)])
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,7 +17,7 @@ from scheduler.cli.output import Column, state_style
 from scheduler.cli.run_view import run_columns, run_data
 from scheduler.cli.view import EntryView, entry_data, pause_data, views
 from scheduler.clock import iso
-from scheduler.model import Catchup, Entry, Overlap, Run
+from scheduler.model import Catchup, Entry, Overlap, Run, RunOptions
 
 if TYPE_CHECKING:
     from scheduler.store import Store
@@ -133,10 +133,29 @@ def options_data(entry: Entry) -> dict[str, Any]:
         "ack": entry.ack,
         "ignore_result": entry.ignore_result,
         "result_expires_s": entry.result_expires_ms / 1000,
+        **run_options_data(entry.run),
         "tags": entry.tags,
         "headers": entry.headers,
         "origin": entry.origin,
     }
+
+
+def run_options_data(run: RunOptions | None) -> dict[str, Any]:
+    """What the entry itself says of retries and limits; what is not there is as its task says. None: without limit."""
+    if run is None:
+        return {}
+    data = {
+        "max_retries": run.max_retries,
+        "retry_backoff_s": _seconds(run.retry_backoff_ms),
+        "retry_jitter": run.retry_jitter,
+        "time_limit_s": _seconds(run.time_limit_ms),
+        "soft_time_limit_s": _seconds(run.soft_time_limit_ms),
+    }
+    return {name: value for name, value in data.items() if value is not msgspec.UNSET}
+
+
+def _seconds(span_ms: int | msgspec.UnsetType | None) -> float | msgspec.UnsetType | None:
+    return span_ms / 1000 if isinstance(span_ms, int) else span_ms
 
 
 def _facts(details: Details, sched: Invocation) -> Iterator[tuple[str, str]]:
@@ -171,7 +190,22 @@ def _chosen(entry: Entry, sched: Invocation) -> Iterable[tuple[str, str]]:
     yield "start", show_moment(entry.start_ms, sched.zone)
     yield "until", show_moment(entry.until_ms, sched.zone)
     yield "max runs", str(entry.max_runs or "")
+    yield from _chosen_of_runs(entry.run or RunOptions())
     yield "tags", ", ".join(entry.tags)
+
+
+def _chosen_of_runs(run: RunOptions) -> Iterable[tuple[str, str]]:
+    """What the entry says itself rather than its task."""
+    yield "max retries", _or_none(run.max_retries, str, none="without limit")
+    yield "retry backoff", _or_none(run.retry_backoff_ms, show_span, none="")
+    yield "retry jitter", _or_none(run.retry_jitter, lambda jitter: "yes" if jitter else "no", none="")
+    yield "time limit", _or_none(run.time_limit_ms, show_span, none="none")
+    yield "soft time limit", _or_none(run.soft_time_limit_ms, show_span, none="none")
+
+
+def _or_none(value: Any, text: Callable[[Any], str], *, none: str) -> str:
+    """*value* for people; empty where it was not said, *none* for None."""
+    return "" if value is msgspec.UNSET else none if value is None else text(value)
 
 
 def _why_none(view: EntryView) -> str:

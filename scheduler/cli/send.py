@@ -16,8 +16,8 @@ from scheduler.cli.names import not_found
 from scheduler.cli.run_result import result_data, result_text
 from scheduler.clock import from_ms, iso
 from scheduler.errors import OversizedMessageError, RefusedError, ResultTimeoutError
-from scheduler.model import Ack, Entry, ResultRecord, State
-from scheduler.wire import FLAG_EARLY, FLAG_IGNORE_RESULT, Header, Payload, encode_body, new_id
+from scheduler.model import Entry, ResultRecord, State
+from scheduler.wire import FLAG_IGNORE_RESULT, Header, Payload, encode_body, flags_of, new_id
 
 if TYPE_CHECKING:
     from scheduler.store.queues import NewMessage
@@ -57,7 +57,7 @@ def trigger(sched: Invocation, name: str, sending: Sending, force: bool) -> int:
         task=entry.task,
         queue=_queue(sending.queue) or entry.queue,
         priority=entry.priority,
-        flags=_flags(entry, keep_result=sending.waits),
+        flags=flags_of(entry) & ~FLAG_IGNORE_RESULT if sending.waits else flags_of(entry),
         overlap=entry.overlap,
         expires_ms=when.expires_ms or _own_expiry_ms(entry, when.at_ms or now_ms),
         enqueued_ms=now_ms,
@@ -68,6 +68,7 @@ def trigger(sched: Invocation, name: str, sending: Sending, force: bool) -> int:
         kwargs=entry.kwargs if sending.kwargs is None else sending.kwargs,
         eta_ms=when.at_ms or None,
         headers=entry.headers,
+        run=entry.run,
     )
     message = _message(sched, header, payload, when)
     reply = store.queues.trigger(message, entry=entry.name, force=force, call_id=new_id())
@@ -124,11 +125,6 @@ def _queue(name: str | None) -> str | None:
     if name is not None and (complaint := queue_complaint(name)):
         raise click.UsageError(complaint)
     return name
-
-
-def _flags(entry: Entry, *, keep_result: bool) -> int:
-    flags = FLAG_EARLY if entry.ack is Ack.EARLY else 0
-    return flags | FLAG_IGNORE_RESULT if entry.ignore_result and not keep_result else flags
 
 
 def _own_expiry_ms(entry: Entry, start_ms: int) -> int:

@@ -21,7 +21,7 @@ from scheduler.errors import (
     Retry,
 )
 from scheduler.home import Home
-from scheduler.model import Ack
+from scheduler.model import Ack, RunOptions
 from scheduler.task import MaxRetriesExceededError
 
 MODULE = __name__.removeprefix("schedules.")
@@ -135,7 +135,11 @@ def test_a_bad_option_of_a_task_is_named(options: dict[str, Any], said: str) -> 
         ({"args": "text"}, "args 'text': expected a list or tuple"),
         ({"kwargs": {1: 2}}, "kwargs {1: 2}: expected a mapping from names"),
         ({"args": (1, 2, 3)}, "too many positional arguments; give args= and kwargs= that it takes"),
-        ({"max_retries": 3}, "max_retries: belongs to the task: give it to @task"),
+        ({"retry_for": KeyError}, "retry_for: belongs to the task: give it to @task"),
+        ({"serializer": "json"}, "serializer: belongs to the task: give it to @task"),
+        ({"max_retries": -1}, "max_retries -1: outside 0–100000"),
+        ({"retry_backoff": "2d"}, "retry_backoff '2d': outside 0s–1d"),
+        ({"time_limit": 5, "soft_time_limit": "5s"}, "soft_time_limit 5s must be shorter than time_limit 5s"),
         ({"bind": True}, "bind: belongs to the task"),
         ({"unique": True}, "unique: this version does not keep runs unique"),
         ({"jiter": 5}, "unknown option 'jiter'; did you mean 'jitter'"),
@@ -176,17 +180,49 @@ def test_what_is_no_schedule_is_answered_with_one(when: Any, said: str) -> None:
 def test_schedules_stack_with_names(declarations: Declarations) -> None:
     """The inner one makes the task; its run options are the task's, the outer one's are its entry's alone."""
 
-    @schedule(every("1h"), name="hourly", queue="slow")
+    @schedule(every("1h"), name="hourly", queue="slow", time_limit="10m", max_retries=None)
     @schedule(crontab("0 9 * * *"), queue="reports", max_retries=7, time_limit="1m")
     def report() -> None: ...
 
     assert set(declarations.entries) == {report.name, "hourly"}
     assert (report.options.queue, report.options.max_retries, report.options.time_limit_ms) == ("reports", 7, 60_000)
-    assert declarations.entries["hourly"].options.queue == "slow"
+    hourly = declarations.entries["hourly"].options
+    assert (hourly.queue, hourly.run) == ("slow", RunOptions(max_retries=None, time_limit_ms=600_000))
+    assert declarations.entries[report.name].options.run is None
+    merged = report.options.merged(hourly.run)
+    assert (merged.max_retries, merged.time_limit_ms, merged.retry_backoff_ms) == (None, 600_000, 1_000)
     with pytest.raises(InvalidEntryError, match=r"a second @schedule of one task needs a name="):
         schedule(every("2h"))(report)
-    with pytest.raises(InvalidEntryError, match="max_retries: belongs to the task"):
-        schedule(every("2h"), name="x", max_retries=3)(report)
+    with pytest.raises(InvalidEntryError, match="retry_for: belongs to the task"):
+        schedule(every("2h"), name="x", retry_for=KeyError)(report)
+
+
+@pytest.mark.parametrize(
+    ("of_task", "of_entry", "said"),
+    [
+        (
+            {"soft_time_limit": "5m"}, {"time_limit": "1m"},
+            "soft_time_limit 5m of the task must be shorter than time_limit 1m of the entry; "
+            "give the entry a soft_time_limit of its own (None: none)",
+        ),
+        (
+            {"time_limit": "1m"}, {"soft_time_limit": "1m"},
+            "soft_time_limit 1m of the entry must be shorter than time_limit 1m of the task; "
+            "give the entry a time_limit of its own (None: none)",
+        ),
+    ],
+)  # fmt: skip
+def test_the_limits_of_an_entry_go_together_with_its_tasks(
+    declarations: Declarations, of_task: dict[str, Any], of_entry: dict[str, Any], said: str
+) -> None:
+    """A soft limit that comes after the hard one would never be heard."""
+    f = task(name="f", **of_task)(lambda: None)
+    with pytest.raises(InvalidEntryError) as caught:
+        entry("e", f, every("5s"), **of_entry)
+    assert str(caught.value) == f"entry 'e': {said}"
+    own: dict[str, Any] = {"soft_time_limit": None, "time_limit": None} | of_entry
+    entry("e", f, every("5s"), **own)
+    assert "e" in declarations.entries
 
 
 def test_all_complaints_of_one_declaration_come_together(declarations: Declarations) -> None:
@@ -273,6 +309,24 @@ def test_retry_raises_until_the_retries_are_used_up() -> None:
     with pytest.raises(Retry):
         in_run(2, lambda: f.retry(max_retries=3))
     assert isinstance(in_run(0, lambda: f.retry(throw=False)), Retry)
+
+
+def test_retry_counts_as_its_entry_says() -> None:
+    """The entry's word weighs more than the task's, for `self.retry` too."""
+    f = task(name="f", max_retries=2)(lambda: None)
+    for max_retries, retries in ((0, 0), (5, 5)):
+        request = Request(id="r1", retries=retries, options=RunOptions(max_retries=max_retries))
+        token = push_request(request)
+        try:
+            with pytest.raises(MaxRetriesExceededError, match=rf"max_retries {max_retries}\)"):
+                f.retry()
+        finally:
+            pop_request(token)
+    token = push_request(Request(id="r1", retries=99, options=RunOptions(max_retries=None)))
+    try:
+        assert isinstance(f.retry(throw=False), Retry)
+    finally:
+        pop_request(token)
 
 
 def test_retry_without_a_message_gives_the_caller_what_went_wrong() -> None:
