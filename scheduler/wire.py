@@ -2,7 +2,7 @@
 The message on the wire: a small fixed header that the scripts read, and a payload that only Python reads.
 
     header  60 bytes, little-endian, see HEADER; then entry, task and queue as UTF-8;
-            with FLAG_RETRY, one byte for its length and the id of the run that is repeated
+            with FLAG_RETRY, two bytes for its length and the id of the run that is repeated
     payload JSON (`Payload`), or what `serializer` says
 
 The scripts read the header with `struct.unpack`; `store/lua/header.lua` is the other half of this file.
@@ -66,7 +66,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     catchup_window_s: int = 0
     max_runs: int = 0
     retry_of: str = ""
-    """Goes with `FLAG_RETRY`; ASCII or UTF-8 of at most 255 bytes."""
+    """Goes with `FLAG_RETRY`."""
 
 
 class Payload(msgspec.Struct, frozen=True, omit_defaults=True, rename={"root_id": "root", "parent_id": "parent"}):
@@ -108,13 +108,13 @@ def encode_header(header: Header) -> bytes:
         + entry
         + task
         + queue
-        + _length_and_text(header.retry_of)
+        + (_with_length(header.retry_of) if header.retry_of else b"")
     )
 
 
-def _length_and_text(text: str) -> bytes:
+def _with_length(text: str) -> bytes:
     data = text.encode()
-    return bytes((len(data),)) + data if data else b""
+    return _LENGTH.pack(len(data)) + data
 
 
 def flags_of(entry: Entry) -> int:
@@ -157,7 +157,8 @@ def decode_header(body: bytes) -> tuple[Header, int]:
         queue, at = body[at : at + queue_n].decode(), at + queue_n
         retry_of = ""
         if flags & FLAG_RETRY:
-            retry_of, at = body[at + 1 : at + 1 + body[at]].decode(), at + 1 + body[at]
+            (length,), at = _LENGTH.unpack_from(body, at), at + _LENGTH.size
+            retry_of, at = body[at : at + length].decode(), at + length
         header = Header(
             entry=entry, task=task, queue=queue, priority=priority, flags=flags, overlap=Overlap(overlap),
             catchup=Catchup(catchup), serializer=serializer, due_ms=int(due), next_due_ms=int(next_due),
@@ -165,7 +166,7 @@ def decode_header(body: bytes) -> tuple[Header, int]:
             late_limit_ms=late_limit_ms, catchup_window_s=catchup_window_s, max_runs=max_runs,
             retry_of=retry_of,
         )  # fmt: skip
-    except (struct.error, UnicodeDecodeError, ValueError, OverflowError, IndexError) as error:
+    except (struct.error, UnicodeDecodeError, ValueError, OverflowError) as error:
         raise UndecodableMessageError(f"{len(body)} bytes that are not a message of ours: {error}") from None
     return header, at
 
@@ -244,6 +245,7 @@ def new_id() -> str:
     return os.urandom(16).hex()
 
 
+_LENGTH = struct.Struct("<H")
 _FIRE_SPACE = bytes.fromhex("6ba7b8149dad11d180b400c04fd430c8")
 _payload_encoder = msgspec.json.Encoder()
 _payload_decoder = msgspec.json.Decoder(Payload)

@@ -37,6 +37,7 @@ COMMANDS: dict[str, Row] = {
     "pause": Row("pause:pause", _STEER, "Stop an entry from firing, until a time or until resumed."),
     "resume": Row("pause:resume", _STEER, "Let a paused entry fire again."),
     "cancel": Row("runs:cancel", _STEER, "Cancel a run that waits, or stop one that runs."),
+    "retry": Row("retry:retry", _STEER, "Run again what has failed, as a new run."),
     "purge": Row("queues:purge", _STEER, "End every call that waits in a queue."),
     "reload": Row("service:reload", _STEER, "Ask the beats to load the schedule files again."),
     "status": Row("service:status", _SERVICE, "Leader, beats, workers and queues at a glance."),

@@ -36,6 +36,7 @@ def run_data(run: Run) -> dict[str, Any]:
         "error": run.error or None,
         "count": run.count,
         "scheduled_to": moment(run.to_ms),
+        "retry_of": run.retry_of or None,
     }
 
 
@@ -45,8 +46,8 @@ def moment(ms: int) -> str | None:
 
 
 def lateness_s(run: Run) -> float | None:
-    """Seconds from the due time to the start, or None where there is no due time or no start."""
-    return (run.started_ms - run.due_ms) / 1000 if run.due_ms and run.started_ms else None
+    """Seconds from the due time to the start; None where there is no due time or no start, or where it repeats another."""
+    return (run.started_ms - run.due_ms) / 1000 if run.due_ms and run.started_ms and not run.retry_of else None
 
 
 def duration_s(run: Run) -> float | None:
@@ -70,7 +71,7 @@ def run_columns(tz: tzinfo, *, entry: bool = True) -> list[Column[Run]]:
 
 
 def _when_ms(run: Run) -> int:
-    return run.due_ms or (run.started_ms or run.enqueued_ms or run.finished_ms) // 1000 * 1000
+    return (0 if run.retry_of else run.due_ms) or (run.started_ms or run.enqueued_ms or run.finished_ms) // 1000 * 1000
 
 
 def _state(run: Run) -> str:
@@ -87,6 +88,8 @@ def _note(run: Run) -> str:
         parts.append(f"{run.count} due times")
     if run.attempt > 1:
         parts.append(f"attempt {run.attempt}")
+    if run.retry_of:
+        parts.append(f"retry of {run.retry_of}")
     if run.error:
         parts.append(run.error)
     return ", ".join(parts)

@@ -55,7 +55,7 @@ class Story(msgspec.Struct, frozen=True):
 @click.pass_obj
 def result(sched: Invocation, id: str) -> None:
     """One run, with its result or traceback."""
-    sched.out.one(_story(sched, id), data=story_data, facts=lambda story: _facts(story, sched))
+    sched.out.one(story_of(sched, id), data=story_data, facts=lambda story: story_facts(story, sched))
 
 
 @click.command("cancel", cls=Command)
@@ -75,25 +75,27 @@ def cancel(sched: Invocation, id: str, terminate: bool) -> int:
     if reply == "requested":
         what = "stop it" if terminate else "drop it, if it has not started it (--terminate stops it in any case)"
         say(f"sched: run {id} is with a worker, which was asked to {what}")
-    story = _story(sched, id)
+    story = story_of(sched, id)
     sched.out.one(
         story,
         data=lambda story: {**story_data(story), "cancel": str(reply)},
-        facts=lambda story: _facts(story, sched),
+        facts=lambda story: story_facts(story, sched),
     )
     return Exit.OK
 
 
-def _story(sched: Invocation, id: str) -> Story:
+def story_of(sched: Invocation, id: str) -> Story:
     """
     All that is known of run *id*: from history, its result, or the message that still waits.
+
+    Asked for in the order opposite to that in which they come: a run that ends meanwhile is found where it has gone.
 
     Raises:
         NotFoundError: Redis knows nothing of it.
     """
     store = sched.store
-    record = store.results.get(id)
-    run = store.history.run(id) or _waiting(id, store.queues.body(id), record)
+    body, record = store.queues.body(id), store.results.get(id)
+    run = store.history.run(id) or _waiting(id, body, record)
     if run is None:
         raise NotFoundError(f"there is no run {id!r}; its record may have expired (`sched runs` shows the last ones)")
     return Story(run=run, result=record)
@@ -114,6 +116,7 @@ def _waiting(id: str, body: bytes | None, record: ResultRecord | None) -> Run | 
             state=record.state if record else "PENDING",
             due_ms=header.due_ms,
             enqueued_ms=header.enqueued_ms,
+            retry_of=header.retry_of,
         )
     return None if record is None else Run(id=id, state=record.state, finished_ms=record.done_ms)
 
@@ -123,12 +126,13 @@ def story_data(story: Story) -> dict[str, Any]:
     return {**run_data(story.run), **result_data(story.result)}
 
 
-def _facts(story: Story, sched: Invocation) -> Iterator[tuple[str, str]]:
+def story_facts(story: Story, sched: Invocation) -> Iterator[tuple[str, str]]:
     run, record, tz = story.run, story.result, sched.zone
     yield "id", run.id
     yield "entry", run.entry
     yield "task", run.task
     yield "queue", run.queue
+    yield "retry of", run.retry_of
     yield "state", run.state or f"skipped: {run.outcome}"
     yield "scheduled for", show_moment(run.due_ms, tz)
     yield "enqueued", show_moment(run.enqueued_ms, tz)

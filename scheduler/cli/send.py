@@ -71,12 +71,7 @@ def trigger(sched: Invocation, name: str, sending: Sending, force: bool) -> int:
         run=entry.run,
     )
     message = _message(sched, header, payload, when)
-    reply = store.queues.trigger(message, entry=entry.name, force=force, call_id=new_id())
-    if not reply.ok:
-        raise RefusedError(
-            f"entry {name!r}: run {reply.holder} has not ended; wait for it, cancel it "
-            f"(`sched cancel {reply.holder}`), or --force"
-        )
+    submit(sched, message, entry=entry.name, force=force)
     sent = Sent(id=message.id, entry=entry.name, task=entry.task, queue=message.queue, at_ms=message.at_ms)
     return _finish(sched, sending, sent)
 
@@ -108,9 +103,28 @@ def call(sched: Invocation, task: str, sending: Sending, priority: int) -> int:
         priority=priority,
     )
     message = make_message(task, asked, sched.home)
-    sched.store.queues.enqueue([message], call_id=new_id())
+    submit(sched, message, entry="", force=False)
     sent = Sent(id=message.id, entry="", task=task, queue=message.queue, at_ms=message.at_ms)
     return _finish(sched, sending, sent)
+
+
+def submit(sched: Invocation, message: NewMessage, *, entry: str, force: bool) -> None:
+    """
+    Put *message* on its queue; one of an *entry* in the entry's overlap slot.
+
+    Raises:
+        RefusedError: Another run holds the slot, and nobody forces it.
+    """
+    queues = sched.store.queues
+    if not entry:
+        queues.enqueue([message], call_id=new_id())
+        return
+    reply = queues.trigger(message, entry=entry, force=force, call_id=new_id())
+    if not reply.ok:
+        raise RefusedError(
+            f"entry {entry!r}: run {reply.holder} has not ended; wait for it, cancel it "
+            f"(`sched cancel {reply.holder}`), or --force"
+        )
 
 
 def _queue(name: str | None) -> str | None:

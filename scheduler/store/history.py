@@ -99,11 +99,12 @@ class History:
                         task=header.task,
                         queue=header.queue,
                         state=State.STARTED,
-                        outcome="promoted" if header.due_ms else "",
+                        outcome="promoted" if header.due_ms and not header.retry_of else "",
                         due_ms=header.due_ms,
                         enqueued_ms=header.enqueued_ms,
                         started_ms=int(place.decode().partition(" ")[2] or 0),
                         worker=worker,
+                        retry_of=header.retry_of,
                     )
                 )
         return runs

@@ -45,6 +45,9 @@ With a bound or a lifetime
     {ns}:e:E:counts        hash    outcome → how often; never capped           promote, arm; removed with the entry
     {ns}:dead              zset    id scored by when it died; 10,000 at most   finish, reclaim
     {ns}:dead_messages     hash    id → body, as long as it is in `dead`
+    {ns}:failed            zset    id scored by the bytes kept up to its own;  finish, reclaim, release
+                                   10,000 and about 64 MiB at most
+    {ns}:failed_messages   hash    id → body, as long as it is in `failed`; for `sched retry`
     {ns}:waited            zset    id scored by when its waiter gives up       AsyncResult.get; trimmed by end; 60 s
     {ns}:r:ID              string  ResultRecord                                end; its own TTL (`result_expires`)
     {ns}:c:ID              string  a call that was carried out                 enqueue; 60 s
@@ -88,6 +91,7 @@ class Keys:
         self.runs = prefix + "runs"
         self.dead = prefix + "dead"
         self.dead_messages = prefix + "dead_messages"
+        self.failed_messages = prefix + "failed_messages"
         self.waited = prefix + "waited"
         self.core = (
             self.messages, self.tries, self.sessions, self.slots, self.waiting, self.promoted,

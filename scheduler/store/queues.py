@@ -173,6 +173,16 @@ class Queues:
         body: bytes | None = self._connection.call("HGET", self._keys.messages, id_)
         return body
 
+    def failed_body(self, id_: str) -> bytes | None:
+        """The bytes of a message whose run has failed, or that is a dead letter, as long as they are kept."""
+        keys = self._keys
+        failed: bytes | None
+        dead: bytes | None
+        failed, dead = self._connection.pipeline(
+            [("HGET", keys.failed_messages, id_), ("HGET", keys.dead_messages, id_)]
+        )
+        return failed or dead
+
     def dead(self, n: int = 50) -> list[DeadLetter]:
         """The newest dead letters."""
         found = self._connection.call("ZRANGE", self._keys.dead, 0, n - 1, "REV", "WITHSCORES")

@@ -69,13 +69,36 @@ local function bury(id, body, now)
     end
 end
 
+local FAILED, FAILED_MESSAGES = PREFIX .. 'failed', PREFIX .. 'failed_messages'
+local FAILED_MAX, FAILED_BYTES_MAX = 10000, 64 * 1024 * 1024
+
+-- Keeps the bodies of runs that have failed, at most 1,000, for `sched retry`. The oldest go when there are too many or when
+-- they take too much, but for one: each is scored by the bytes kept up to its own, so a difference of scores is a size.
+local function keep_failed(ids)
+    local bodies = redis.call('HMGET', MESSAGES, unpack(ids))
+    local bytes = tonumber(redis.call('ZRANGE', FAILED, -1, -1, 'WITHSCORES')[2] or 0)
+    for i, id in ipairs(ids) do
+        if bodies[i] then
+            bytes = bytes + #bodies[i]
+            redis.call('ZADD', FAILED, string.format('%.0f', bytes), id)
+            redis.call('HSET', FAILED_MESSAGES, id, bodies[i])
+        end
+    end
+    local oldest = redis.call('ZRANGE', FAILED, 0, 0, 'WITHSCORES')
+    while oldest[1] and (redis.call('ZCARD', FAILED) > FAILED_MAX or tonumber(oldest[2]) <= bytes - FAILED_BYTES_MAX) do
+        redis.call('ZREM', FAILED, oldest[1])
+        redis.call('HDEL', FAILED_MESSAGES, oldest[1])
+        oldest = redis.call('ZRANGE', FAILED, 0, 0, 'WITHSCORES')
+    end
+end
+
 -- Ends a run that no worker will end: it expired, was cancelled or purged, or is lost. `body` may be unreadable.
 local function end_here(id, body, state, error, now)
     redis.call('HDEL', MESSAGES, id)
     redis.call('HDEL', TRIES, id)
     local h = parse(body) or { entry = '', task = '', queue = '', flags = 0, due = 0, enqueued = 0, result_ttl_s = 86400 }
     local run = { id = id, entry = h.entry, task = h.task, queue = h.queue, state = state, due_ms = h.due,
-        enqueued_ms = h.enqueued, finished_ms = now, error = error }
+        enqueued_ms = h.enqueued, finished_ms = now, error = error, retry_of = h.retry_of }
     if has(h.flags, FLAG_FIRE) then run.outcome = 'promoted' end
     local text = cjson.encode(run)
     remember({ text })

@@ -24,7 +24,7 @@ if #ARGV >= first then
     local ids = {}
     for at = first, #ARGV, 7 do ids[#ids + 1] = ARGV[at] end
     local owned = redis.call('HMGET', held, unpack(ids))
-    local ended, runs, of_entries = {}, {}, {}
+    local ended, runs, of_entries, failed = {}, {}, {}, {}
     for i, id in ipairs(ids) do
         local at = first + 7 * (i - 1)
         if owned[i] then
@@ -32,12 +32,17 @@ if #ARGV >= first then
             runs[#runs + 1] = ARGV[at + 3]
             if ARGV[at + 1] ~= '' then redis.call('SET', PREFIX .. 'r:' .. id, ARGV[at + 1], 'PX', ARGV[at + 2]) end
             if ARGV[at + 4] ~= '' then of_entries[#of_entries + 1] = at end
-            if ARGV[at + 6] == '1' then bury(id, redis.call('HGET', MESSAGES, id) or '', now) end
+            if ARGV[at + 6] == '1' then
+                bury(id, redis.call('HGET', MESSAGES, id) or '', now)
+            elseif ARGV[at + 5] == 'FAILURE' then
+                failed[#failed + 1] = id
+            end
         else
             refused[#refused + 1] = id
         end
     end
     if #ended > 0 then
+        if #failed > 0 then keep_failed(failed) end
         redis.call('HDEL', held, unpack(ended))
         redis.call('HDEL', MESSAGES, unpack(ended))
         redis.call('HDEL', TRIES, unpack(ended))

@@ -15,6 +15,7 @@ local function give_back(ids, lost, delay, losses_max, now)
         elseif body then
             local keep = true
             if lost and has(h.flags, FLAG_EARLY) then
+                keep_failed({ id })
                 end_here(id, body, 'FAILURE', 'the worker died while it ran; it was acknowledged early, so it does not run again', now)
                 keep = false
             elseif lost then

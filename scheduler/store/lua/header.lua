@@ -1,7 +1,7 @@
 -- The other half of wire.py: what scripts know of a message without reading its payload.
--- Offsets are 1-based; the header has 60 bytes, then the names of entry, task and queue.
+-- Offsets are 1-based; the header has 60 bytes, then the names of entry, task and queue, then (FLAG_RETRY) an id.
 
-local FLAG_FIRE, FLAG_EARLY, FLAG_IGNORE_RESULT = 1, 2, 4
+local FLAG_FIRE, FLAG_EARLY, FLAG_IGNORE_RESULT, FLAG_RETRY = 1, 2, 4, 16
 local ALLOW, SKIP, QUEUE, REPLACE = 0, 1, 2, 3
 local CATCHUP_NONE, CATCHUP_LATEST, CATCHUP_ALL = 0, 1, 2
 
@@ -37,6 +37,10 @@ local function parse(body)
     h.entry = string.sub(body, 61, 60 + entry_n)
     h.task = string.sub(body, 61 + entry_n, 60 + entry_n + task_n)
     h.queue = string.sub(body, 61 + entry_n + task_n, 60 + entry_n + task_n + queue_n)
+    local at = 61 + entry_n + task_n + queue_n
+    if has(h.flags, FLAG_RETRY) and #body > at then
+        h.retry_of = string.sub(body, at + 2, at + 1 + struct.unpack('<I2', body, at))
+    end
     return h
 end
 

@@ -1,0 +1,108 @@
+"""`sched retry`: what has failed runs again, as a new run. No task code is needed here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NoReturn
+
+import click
+
+from scheduler.cli.exits import Exit
+from scheduler.cli.group import Command
+from scheduler.cli.invocation import Invocation
+from scheduler.cli.runs import story_data, story_facts, story_of
+from scheduler.cli.send import submit
+from scheduler.errors import RefusedError, UndecodableMessageError
+from scheduler.model import Overlap, Run, State
+from scheduler.wire import FLAG_FIRE, Header, decode_header, encode_header, new_id
+
+
+@click.command("retry", cls=Command)
+@click.argument("id", metavar="ID")
+@click.option("--force", is_flag=True, help="Run it even while another run of its entry has not ended.")
+@click.pass_obj
+def retry(sched: Invocation, id: str, force: bool) -> int:
+    """Run again what has failed, as a new run with the same arguments.
+
+    The old run stays as it is; the new one names it. A run of an entry takes the entry's overlap slot: while another run
+    has not ended, it is refused with exit code 4, unless forced.
+    """
+    from scheduler.store.queues import NewMessage  # noqa: PLC0415
+
+    store = sched.store
+    body = store.queues.failed_body(id)
+    if body is None or store.queues.body(id) is not None or _ended_well(store.history.run(id)):
+        _refuse(sched, id)
+
+    def in_force(entry: str) -> bool:
+        record = store.registry.get(entry)
+        return record is not None and record.entry is not None
+
+    try:
+        header, body = repeated(body, id=id, now_ms=int(store.queues.time_ms()), in_force=in_force)
+    except UndecodableMessageError as error:
+        raise RefusedError(f"run {id} would fail again: {error}") from None
+    message = NewMessage(id=new_id(), body=body, queue=header.queue, priority=header.priority)
+    submit(sched, message, entry=header.entry, force=force)
+    sched.out.one(story_of(sched, message.id), data=story_data, facts=lambda story: story_facts(story, sched))
+    return Exit.OK
+
+
+def repeated(body: bytes, *, id: str, now_ms: int, in_force: Callable[[str], bool]) -> tuple[Header, bytes]:
+    """
+    The message that asks for the same as *body*, that of run *id*, once more; with its header. Pure.
+
+    The payload is the same, byte for byte, and so is the due time: a report is made for the day that it failed for. But it
+    is a fire no more, so promotion lets it pass, and if it could expire, it may wait for as long as the old one might.
+
+    Args:
+        in_force: Whether there is an entry of that name. A run of one that was removed is repeated as a call of its task.
+
+    Raises:
+        UndecodableMessageError: *body* is no message of ours.
+    """
+    old, at = decode_header(body)
+    entry = old.entry if old.entry and in_force(old.entry) else ""
+    expires_ms = now_ms + old.expires_ms - max(old.due_ms, old.enqueued_ms) if old.expires_ms else 0
+    header = Header(
+        entry=entry,
+        task=old.task,
+        queue=old.queue,
+        priority=old.priority,
+        flags=old.flags & ~FLAG_FIRE,
+        overlap=old.overlap if entry else Overlap.ALLOW,
+        serializer=old.serializer,
+        due_ms=old.due_ms,
+        expires_ms=expires_ms,
+        enqueued_ms=now_ms,
+        result_ttl_s=old.result_ttl_s,
+        retry_of=id,
+    )
+    return header, encode_header(header) + body[at:]
+
+
+def _ended_well(run: Run | None) -> bool:
+    """Whether the newest run of this id, which may be somebody's own, is known to have ended otherwise than by failing."""
+    return run is not None and run.state != State.FAILURE
+
+
+def _refuse(sched: Invocation, id: str) -> NoReturn:
+    """
+    Say why *id* cannot be repeated, and what can be done instead.
+
+    Raises:
+        NotFoundError: There is no such run.
+        RefusedError: It has not ended, has not failed, or failed too long ago.
+    """
+    run = story_of(sched, id).run
+    if sched.store.queues.body(id) is not None:
+        raise RefusedError(f"run {id} has not ended ({run.state}); wait for it, or cancel it (`sched cancel {id}`)")
+    if run.state == State.FAILURE:
+        why = "failed, but its message is no longer kept: only the last ones are, 10,000 or 64 MiB of them"
+    else:
+        why = f"ended as {run.state or f'skipped ({run.outcome})'}, and only failed runs can be repeated"
+    if run.entry:
+        remedy = f"`sched trigger {run.entry}` runs its entry"
+    else:
+        remedy = f"`sched call {run.task or 'TASK'} --args … --kwargs …` runs its task"
+    raise RefusedError(f"run {id} {why}; {remedy}")
