@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,12 @@ class Site:
         self.processes.append(process)
         self._beats[name] = process
         return process
+
+    def odd_beat(self, name: str, kind: str, *, environ: Mapping[str, str] | None = None) -> Process:
+        """A beat with something wrong in it (see ``odd_beat.py``); what it waits for is the file ``odd`` in our folder."""
+        odd = {"ODD_BEAT": kind, "ODD_FILE": str(self.folder / "odd"), "PYTHONPATH": str(REPOSITORY)}
+        command = (sys.executable, "-P", "-m", "tests.faults.beat.odd_beat")
+        return self.beat(name, command=command, environ=odd | dict(environ or {}))
 
     def led(self, *names: str) -> Process:
         """Start beats of these names; the one that leads, once the others are known too and it has armed a horizon."""

@@ -30,6 +30,26 @@ def test_paused_entry_fires_no_more_and_resumed_it_fires_again(site: Site) -> No
     assert site.store.registry.counts("fast")["paused"] in (4, 5, 6)
 
 
+def test_pause_between_planning_and_arming_wins(site: Site) -> None:
+    """Trap 1, in slow motion: the leader arms what it planned before the pause, and is refused."""
+    site.write('entry("fast", noop, every("200ms"), overlap="allow")')
+    leader = site.odd_beat("a", "hold")
+    leader.told.wait("term.won")
+    site.wait_until_armed(5)
+    (site.folder / "odd").touch()
+    wait_until((site.folder / "odd.held").exists, what="the leader to have planned")
+    promoted = site.store.registry.pause("fast").mark_ms
+    (site.folder / "odd").unlink()
+    site.wait_for_clock(site.now_ms() + 700)
+    assert site.armed() == 0
+    assert site.store.registry.state("fast").mark_ms == promoted
+    last_ms, _ = site.store.registry.promoted()["fast"]
+    assert last_ms <= promoted
+    # Resumed, it is planned from what Redis holds.
+    site.store.registry.resume("fast")
+    site.wait_until_armed(5)
+
+
 def test_pause_that_races_with_arming_leaves_nothing_armed(site: Site) -> None:
     """Trap 1: the leader arms in every moment of this; whichever comes second loses."""
     site.write('for i in range(300):\n    entry(f"e{i}", noop, every("200ms"), overlap="allow")')

@@ -40,6 +40,29 @@ def test_paused_leader_is_fenced_when_it_wakes(site: Site) -> None:
         assert sleeper.running
 
 
+def test_leader_that_never_doubts_is_refused_by_redis_itself(site: Site) -> None:
+    """P3: not the overtaken leader's own clocks keep it from writing, but the fence."""
+    site.write(FILE)
+    with Probe(site.config.redis_url, site.config.namespace) as probe:
+        reckless = site.odd_beat("a", "reckless")
+        reckless.told.wait("term.won")
+        other = site.beat("b")
+        # It does not renew, but whatever it arms does that too: only a pause can show its term to another.
+        site.wait_for_clock(site.now_ms() + site.config.horizon_ms)
+        from_ms = int(site.now_ms())
+        reckless.pause()
+        assert site.leader(other_than=reckless) is other
+        last_told = reckless.told.all()[-1]
+        reckless.resume()
+        lost = reckless.told.wait("term.lost", after=last_told)
+        assert "was overtaken by term 2" in lost.fields["reason"]
+        site.wait_for_clock(site.now_ms() + 1_500)
+        account = probe.account(ENTRIES, from_ms, int(site.now_ms()) - 500)
+        assert account.lost == []
+        assert account.twice == []
+        assert site.leader() is other
+
+
 def test_leader_alone_that_was_paused_goes_on(site: Site) -> None:
     """P1, P2: nobody took over; what came due meanwhile is promoted when it wakes, once."""
     site.write(FILE)

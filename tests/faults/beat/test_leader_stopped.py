@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from uuid import uuid4
+
 import pytest
 
+from tests.support.server import ValkeyServer
 from tests.support.site import Site
 from tests.support.wait import wait_until
 
 
-def test_stopped_leader_passes_the_baton(site: Site) -> None:
+def test_stopped_leader_passes_the_baton(server: ValkeyServer, tmp_path: Path) -> None:
     """A deploy costs no lease: the follower that waits for the baton leads typically within 100 ms."""
+    # At the usual leases, where looking at the term alone would take half a second.
+    site = Site(server.url, tmp_path, namespace=f"f{uuid4().hex}", horizon_ms=15_000)
+    try:
+        pass_batons(site)
+    finally:
+        site.close()
+
+
+def pass_batons(site: Site) -> None:
     site.write('entry("second", noop, every("1s"), overlap="allow")')
-    leader = site.led("a", "b", "c")
+    leader = site.led("a", "b", "c", "d")
     took_ms = []
-    for _ in range(2):
+    for _ in range(3):
         before = site.now_ms()
         leader.terminate()
         assert leader.wait() == 0
@@ -21,9 +34,9 @@ def test_stopped_leader_passes_the_baton(site: Site) -> None:
         term = site.term()
         assert term is not None
         took_ms.append(term.won_ms - before)
-    assert min(took_ms) < 100
+    assert sorted(took_ms)[1] < 100
     assert max(took_ms) < site.config.leader_lease_ms
-    assert [reign.reason for reign in site.store.leadership.history(2)] == ["the leader resigned"] * 2
+    assert [reign.reason for reign in site.store.leadership.history(3)] == ["the leader resigned"] * 3
 
 
 def test_stopped_leader_says_goodbye(site: Site) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import time
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -43,6 +45,31 @@ def test_redis_restarted_with_its_file_goes_on_by_itself(own_site: Site, own_ser
     assert account.lost == []
     assert how == "SIGKILL" or account.twice == []
     assert all(process.running for process in site.processes)
+
+
+def test_what_redis_has_lost_is_armed_again(own_site: Site, own_server: ValkeyServer) -> None:
+    """P11, P2: two seconds of writes are gone, as after a failover; the leader notices by its own counter."""
+    site = own_site
+    site.write(FILE)
+    data = Path(own_server.url.removeprefix("unix://")).parent / "appendonlydir"
+    with Probe(site.config.redis_url, site.config.namespace) as probe:
+        leader = site.led("a", "b")
+        site.wait_for_clock(site.now_ms() + site.config.horizon_ms)
+        shutil.copytree(data, site.folder / "earlier")
+        from_ms = int(site.now_ms())
+        site.wait_for_clock(from_ms + 2_000)
+        own_server.kill()
+        shutil.rmtree(data)
+        shutil.copytree(site.folder / "earlier", data)
+        lost = leader.told.wait("store.lost")
+        own_server.start()
+        leader.told.wait("marks.reread", after=lost)
+        to_ms = int(site.now_ms()) + 2_000
+        site.wait_for_clock(to_ms + 500)
+        account = probe.account(ENTRIES, from_ms, to_ms)
+        again = [due_ms for _, due_ms in account.twice if due_ms < from_ms - 1_000]
+    assert account.lost == []
+    assert again == []
 
 
 def test_redis_that_lost_the_load_gets_it_again(own_site: Site, own_server: ValkeyServer) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 from tests.support.notified import Notified
 from tests.support.probe import Probe
-from tests.support.site import REPOSITORY, Site
+from tests.support.site import Site
 from tests.support.wait import wait_until
 
-HANGING = (sys.executable, "-P", "-m", "tests.faults.beat.hanging_beat")
 ENTRIES = {"second": 1_000, "fast": 200}
 FILE = """
     entry("second", noop, every("1s"), overlap="allow")
@@ -20,15 +17,14 @@ FILE = """
 def test_leader_whose_tick_never_ends_lets_go(site: Site) -> None:
     """P4: it stops renewing after `stall`, another beat leads within a lease, and no fire is late."""
     site.write(FILE)
-    environ = {"HANG_FILE": str(site.folder / "hang"), "PYTHONPATH": str(REPOSITORY)}
     with Probe(site.config.redis_url, site.config.namespace) as probe, Notified(site.folder) as systemd:
-        hanging = site.beat("a", command=HANGING, environ=environ | systemd.environ(watchdog_s=1.0))
+        hanging = site.odd_beat("a", "hang", environ=systemd.environ(watchdog_s=1.0))
         hanging.told.wait("term.won")
         other = site.beat("b")
         wait_until(lambda: len([beat for beat in site.store.presence.beats() if beat.load]) == 2)
         site.wait_for_clock(site.now_ms() + site.config.horizon_ms)
         before, from_ms = site.term(), int(site.now_ms())
-        (site.folder / "hang").touch()
+        (site.folder / "odd").touch()
         assert site.leader(other_than=hanging) is other
         after = site.term()
         site.wait_for_clock(site.now_ms() + 2_000)
