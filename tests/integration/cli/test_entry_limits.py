@@ -47,14 +47,17 @@ JOBS = """
     entry("killed-twice", fail, far, args=(60,), time_limit="200ms", max_retries=1)
     entry("as-the-task-says", fail, far)
 
-    @task(bind=True, max_retries=5)
+    @task(bind=True, max_retries=2)
     def insist(self):
         raise self.retry(exc=KeyError("never"), countdown=0.01)
 
     entry("insists-once", insist, far, max_retries=1)
+    entry("insists-thrice", insist, far, max_retries=3)
 """
 ENTRIES = {
     "killed", "told", "patient", "short", "never-again", "often", "killed-twice", "as-the-task-says", "insists-once",
+    "insists-thrice",
+    "insists-thrice",
 }  # fmt: skip
 
 
@@ -96,8 +99,9 @@ def test_what_an_entry_says_of_its_runs_overrides_its_task(service: Config, sche
     assert [ended(name)[0].attempt for name in ("never-again", "as-the-task-says", "often")] == [1, 2, 4]
     run, failure = ended("killed-twice")
     assert (run.attempt, failure["type"], failure["message"]) == (2, "TimeLimitExceeded", "200ms")
-    run, failure = ended("insists-once")
-    assert (run.attempt, failure["type"]) == (2, "KeyError")
+    for name, attempts in (("insists-once", 2), ("insists-thrice", 4)):
+        run, failure = ended(name)
+        assert (run.attempt, failure["type"]) == (attempts, "KeyError")
 
     shown = sched("show", "killed", "-o", "json").data["options"]
     assert (shown["time_limit_s"], shown["soft_time_limit_s"], "max_retries" in shown) == (0.3, None, False)
