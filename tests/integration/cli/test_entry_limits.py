@@ -57,7 +57,6 @@ JOBS = """
 ENTRIES = {
     "killed", "told", "patient", "short", "never-again", "often", "killed-twice", "as-the-task-says", "insists-once",
     "insists-thrice",
-    "insists-thrice",
 }  # fmt: skip
 
 
