@@ -212,7 +212,14 @@ def sustained(measured: Server) -> list[Line]:
     store.close()
     parts = " · ".join(f"{name} {fires / took:,.0f}/s" for name, took in spent.items())
     rate = fires / sum(spent.values())
-    return [Line("most fires a second", f"{rate:,.0f}/s ({parts})", "≥ 50,000/s", rate >= 50_000)]
+    return [
+        Line(
+            "most fires a second",
+            f"{rate:,.0f}/s = {rate / measured.ping_per_s:.1f} × PING ({parts})",
+            "≥ 50,000/s",
+            rate >= 50_000,
+        )
+    ]
 
 
 def killed(measured: Server) -> list[Line]:

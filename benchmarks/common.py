@@ -41,6 +41,8 @@ class Server(NamedTuple):
     url: str
     what: str
     pid: int
+    ping_per_s: float = 0.0
+    """The ceiling just before: PING, one by one."""
 
 
 @contextlib.contextmanager
@@ -181,8 +183,9 @@ def main(lines: dict[str, Callable[..., list[Line]]], arguments: Sequence[str], 
         found = ceiling(measured.url).lines()
     show(found)
     for name in arguments or lines:
-        with server() as measured, Noise() as noise:
-            print(f"\n== {name}", flush=True)
+        with server() as fresh, Noise() as noise:
+            measured = fresh._replace(ping_per_s=ceiling(fresh.url, seconds=0.3).ping_per_s)
+            print(f"\n== {name} · ceiling now: PING {measured.ping_per_s:,.0f}/s", flush=True)
             ticks = processor_ticks()
             part = lines[name](measured)
             show([*part, noise_line(noise, ticks)])

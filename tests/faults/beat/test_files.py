@@ -35,7 +35,7 @@ def test_file_that_hangs_costs_its_load_and_not_the_leader(site: Site) -> None:
         site.write("import time\nwhile True:\n    time.sleep(1)", name="hangs")
         leader.signal(signal.SIGHUP)
         loading = wait_until(lambda: children_of(leader.pid), what="the loading process")
-        site.wait_for_clock(site.now_ms() + 3_000)
+        site.wait_for_clock(site.now_ms() + 2_000)
         assert children_of(leader.pid) == loading
         account = probe.account(ENTRIES, from_ms, int(site.now_ms()) - 500)
         site.write('from scheduler import entry, every\nentry("new", "tasks.noop", every("1h"))', name="hangs")
@@ -119,7 +119,7 @@ def test_newest_load_wins_whoever_leads(site: Site) -> None:
     again = site.beat("old")
     wait_until(lambda: names(site) == {"old"}, what="the newest load")
     revision = site.store.registry.revision()
-    for _ in range(3):
+    for _ in range(2):
         before = site.leader()
         site.store.leadership.step_down()
         assert site.leader(other_than=before) in (new, again)

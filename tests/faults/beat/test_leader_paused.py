@@ -22,7 +22,7 @@ def test_paused_leader_is_fenced_when_it_wakes(site: Site) -> None:
         sleeper.pause()
         other = site.leader(other_than=sleeper)
         term = site.term()
-        site.wait_for_clock(site.now_ms() + 2 * site.config.leader_lease_ms)
+        site.wait_for_clock(site.now_ms() + site.config.leader_lease_ms)
         last_told = sleeper.told.all()[-1]
         sleeper.resume()
         sleeper.told.wait("term.lost", after=last_told)
@@ -71,7 +71,7 @@ def test_leader_alone_that_was_paused_goes_on(site: Site) -> None:
         site.wait_for_clock(site.now_ms() + site.config.horizon_ms)
         from_ms = int(site.now_ms())
         sleeper.pause()
-        site.wait_for_clock(from_ms + 5 * site.config.leader_lease_ms)
+        site.wait_for_clock(from_ms + 3 * site.config.leader_lease_ms)
         sleeper.resume()
         site.wait_for_clock(site.now_ms() + 2_000)
         account = probe.account(ENTRIES, from_ms, int(site.now_ms()) - 1_000)
