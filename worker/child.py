@@ -61,7 +61,7 @@ class Child:
         hard_limit_ms = self._executor.hard_limit_ms
         self._clock_ms = parcel.clock_ms
         self._flushed_mono_s = time.monotonic()
-        unstarted = 0
+        unstarted, told_ms = 0, words[HARD]
         number = parcel.first - 1
         for message in parcel.messages:
             number += 1
@@ -74,7 +74,9 @@ class Child:
                 words[CLAIMED] = number - 1
                 unstarted = number
                 break
-            words[HARD] = hard_limit_ms(task, message.body)
+            limit_ms = hard_limit_ms(task, message.body)
+            if limit_ms != told_ms:
+                words[HARD] = told_ms = limit_ms
             start_ns = monotonic_ns()
             words[STARTED] = start_ns
             became = execute(message)
