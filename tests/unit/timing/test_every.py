@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from scheduler.errors import InvalidScheduleError
 from scheduler.timing import Schedule, every
+from scheduler.timing.zones import get_zone
 from tests.unit.timing.brute import EPOCH, ZONES, wall, zone_info
 
 START = datetime(2026, 1, 15, 12, tzinfo=UTC)
@@ -19,7 +20,7 @@ SHANGHAI = "Asia/Shanghai"
 
 
 def local(schedule: Schedule, n: int, start: datetime = START) -> list[str]:
-    zone = ZoneInfo(schedule.zone or "UTC")
+    zone = get_zone(schedule.zone or "UTC")
     return [f"{fire.astimezone(zone):%y-%m-%d %H:%M}" for fire in schedule.upcoming(start, n)]
 
 
