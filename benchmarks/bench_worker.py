@@ -1,0 +1,341 @@
+"""
+What we claim about workers, measured: `python benchmarks/bench_worker.py [LINE …] [--messages N]`.
+
+It starts a redis-server of its own (no persistence) and real workers, and prints each line with its target and with its ratio
+to the ceiling of the same run: PING/s of one Python client. Lines: solo, prefork, two, latency, eta, memory, ready, kill.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from uuid import uuid4
+
+import msgspec
+
+from scheduler.config import Config
+from scheduler.store import Store, open_store
+from scheduler.store.queues import NewMessage
+from scheduler.wire import Header, Payload, encode_body, new_id
+
+TASKS = """
+import os, time
+from scheduler import task
+
+@task
+def noop():
+    pass
+
+@task
+def stamp():
+    return time.monotonic_ns()
+
+@task
+def wall():
+    return time.time()
+
+@task
+def mark(path, seconds):
+    with open(path, "a") as file:
+        file.write(f"{time.monotonic()}\\n")
+    time.sleep(seconds)
+"""
+BATCH = 1000
+
+
+class Bench:
+    """A server, a folder of tasks, and the lines."""
+
+    def __init__(self, messages: int) -> None:
+        self.messages = messages
+        self.folder = Path(tempfile.mkdtemp(prefix="sb-bench-"))
+        (self.folder / "schedules").mkdir()
+        (self.folder / "schedules" / "bench.py").write_text(TASKS)
+        self.url = f"unix://{self.folder}/r.sock"
+        binary = shutil.which("redis-server") or shutil.which("valkey-server")
+        if binary is None:
+            raise SystemExit("redis-server is not installed (apt-get install redis-server)")
+        self.server = subprocess.Popen(
+            [binary, "--port", "0", "--unixsocket", f"{self.folder}/r.sock", "--save", "", "--dir", str(self.folder)],
+            stdout=subprocess.DEVNULL,
+        )
+        self.store = self._new_store()
+        self.ceiling = self._ping()
+
+    def close(self) -> None:
+        """Stop the server and remove its folder."""
+        self.server.kill()
+        self.server.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def fresh(self) -> None:
+        """A namespace of its own for the next line."""
+        self.store.connection.call("FLUSHALL")
+        self.store = self._new_store()
+
+    def _new_store(self) -> Store:
+        self.namespace = f"b{uuid4().hex[:8]}"
+        config = Config(redis_url=self.url, namespace=self.namespace)
+        return open_store(config, role="bench")
+
+    def _ping(self) -> float:
+        call = self.store.connection.call
+        call("PING")
+        began, count = time.perf_counter(), 20_000
+        for _ in range(count):
+            call("PING")
+        return count / (time.perf_counter() - began)
+
+    @contextlib.contextmanager
+    def worker(self, *flags: str) -> Iterator[subprocess.Popen[bytes]]:
+        """A worker, ready."""
+        process = self.start(*flags)
+        try:
+            self.wait_ready(process)
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(5)
+            process.kill()
+
+    def start(self, *flags: str) -> subprocess.Popen[bytes]:
+        """A worker, just started."""
+        env = os.environ | {"SCHED_REDIS_URL": self.url, "SCHED_NAMESPACE": self.namespace}
+        log = open(self.folder / f"worker-{uuid4().hex[:6]}.log", "wb")  # noqa: SIM115 - the process has it
+        with log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "scheduler.cli", "worker", *flags], cwd=self.folder, env=env, stderr=log
+            )
+
+    def wait_ready(self, process: subprocess.Popen[bytes]) -> None:
+        """Until its session is open."""
+        while not any(worker.info.pid == process.pid for worker in self.store.sessions.workers()):
+            assert process.poll() is None, "the worker ended"
+            time.sleep(0.002)
+
+    def enqueue(self, task: str, count: int, args: Sequence[object] = (), at_ms: Sequence[int] = ()) -> list[str]:
+        """*count* messages, in batches."""
+        now_ms = int(time.time() * 1000)
+        header = Header(task=task, queue="default", enqueued_ms=now_ms)
+        body = encode_body(header, Payload(args=msgspec.Raw(msgspec.json.encode(list(args)))))
+        ids = [new_id() for _ in range(count)]
+        for at in range(0, count, BATCH):
+            messages = [
+                NewMessage(id_, body, "default", at_ms[at + i] if at_ms else 0)
+                for i, id_ in enumerate(ids[at : at + BATCH])
+            ]
+            self.store.queues.enqueue(messages, call_id=new_id())
+        return ids
+
+    def results(self, ids: Sequence[str]) -> list[bytes | None]:
+        """The records of *ids*."""
+        found: list[bytes | None] = []
+        for at in range(0, len(ids), BATCH):
+            commands = [("GET", self.store.keys.result(id_)) for id_ in ids[at : at + BATCH]]
+            found += self.store.connection.pipeline(commands)
+        return found
+
+    def drain(self, *flags: str, workers: int = 1) -> float:
+        """Tasks a second, from the first take of a worker that is ready to the last result; every task verified."""
+        self.fresh()
+        with contextlib.ExitStack() as stack:
+            for _ in range(workers):
+                stack.enter_context(self.worker(*flags))
+            warm = self.enqueue("bench.noop", 200)
+            self._wait_gone()
+            assert all(self.results(warm))
+            ids = self._enqueue_at_once(self.messages)
+            began = time.perf_counter()
+            self._wait_gone()
+            took_s = time.perf_counter() - began
+            records = self.results(ids)
+        assert all(record is not None and b'"SUCCESS"' in record for record in records), "a task has not run"
+        return self.messages / took_s
+
+    def _enqueue_at_once(self, count: int) -> list[str]:
+        """Into another queue, which then takes the name of the real one: so that all of it is there before the clock runs."""
+        header = Header(task="bench.noop", queue="default", enqueued_ms=int(time.time() * 1000))
+        body = encode_body(header, Payload())
+        keys = self.store.keys
+        ids = [new_id() for _ in range(count)]
+        for at in range(0, count, BATCH):
+            some = ids[at : at + BATCH]
+            flat = [part for id_ in some for part in (id_, body)]
+            self.store.connection.pipeline([("HSET", keys.messages, *flat), ("RPUSH", f"{keys.prefix}staged", *some)])
+        self.store.connection.pipeline(
+            [("RENAME", f"{keys.prefix}staged", keys.ready("default")), ("RPUSH", keys.wake("default"), "1")]
+        )
+        return ids
+
+    def _wait_gone(self) -> None:
+        while self.store.connection.call("HLEN", self.store.keys.messages):
+            time.sleep(0.01)
+
+
+def rate(bench: Bench, name: str, value: float, target: float) -> None:
+    """Print a line for a rate."""
+    verdict = "ok" if value >= target else "SHORT"
+    print(f"{name:34} {value:10,.0f}/s   target ≥ {target:,.0f}/s   {value / bench.ceiling:5.2f} × PING   {verdict}")
+
+
+def time_line(name: str, value: float, target: float, unit: str) -> None:
+    """Print a line for something that should be small."""
+    print(f"{name:34} {value:10.2f} {unit}   target ≤ {target:g} {unit}   {'ok' if value <= target else 'SHORT'}")
+
+
+def solo(bench: Bench) -> None:
+    """One process, one slot."""
+    rate(bench, "drain, solo", statistics.median(bench.drain("--pool", "solo") for _ in range(3)), 80_000)
+
+
+def prefork(bench: Bench) -> None:
+    """A supervisor and one child."""
+    rate(bench, "drain, prefork, 1 child", statistics.median(bench.drain("-c", "1") for _ in range(3)), 40_000)
+
+
+def two(bench: Bench) -> None:
+    """Two busy processes, best settings found."""
+    value = statistics.median(bench.drain("--pool", "solo", workers=2) for _ in range(3))
+    rate(bench, "drain, two busy processes (solo)", value, 70_000)
+    rate(bench, "drain, prefork, 2 children", statistics.median(bench.drain("-c", "2") for _ in range(3)), 70_000)
+
+
+def latency(bench: Bench) -> None:
+    """Send → start at an idle worker."""
+    for flags in (("--pool", "solo"), ("-c", "1")):
+        bench.fresh()
+        with bench.worker(*flags):
+            delays = []
+            for i in range(500):
+                began_ns = time.monotonic_ns()
+                ids = bench.enqueue("bench.stamp", 1)
+                while (record := bench.results(ids)[0]) is None:
+                    time.sleep(0.002)
+                if i >= 20:
+                    started_ns = msgspec.json.decode(record)["result"]
+                    delays.append((started_ns - began_ns) / 1e6)
+                time.sleep(0.004)
+        delays.sort()
+        name = f"send → start, {'solo' if 'solo' in flags else 'prefork'}"
+        time_line(f"{name}, p50", statistics.median(delays), 0.27, "ms")
+        time_line(f"{name}, p99", delays[int(len(delays) * 0.99)], 0.65, "ms")
+
+
+def eta(bench: Bench) -> None:
+    """2,000 messages with an ETA within 10 s: how late they start, and that none is early."""
+    for flags in (("--pool", "solo"), ("-c", "1")):
+        bench.fresh()
+        with bench.worker(*flags):
+            begin_ms = int(time.time() * 1000) + 1000
+            moments = [begin_ms + i * 5 for i in range(2000)]
+            ids = bench.enqueue("bench.wall", len(moments), at_ms=moments)
+            time.sleep(12)
+            records = bench.results(ids)
+        late = sorted(
+            msgspec.json.decode(record)["result"] * 1000 - at
+            for record, at in zip(records, moments, strict=True)
+            if record
+        )
+        name = f"ETA lateness, {'solo' if 'solo' in flags else 'prefork'}"
+        assert len(late) == len(moments), f"{len(moments) - len(late)} did not run"
+        time_line(f"{name}, p50", statistics.median(late), 0.9, "ms")
+        time_line(f"{name}, p99", late[int(len(late) * 0.99)], 1.5, "ms")
+        print(f"{name}, earliest{'':6} {late[0]:10.2f} ms   target ≥ 0 ms   {'ok' if late[0] >= 0 else 'SHORT'}")
+
+
+def family(pid: int) -> list[int]:
+    """A process and its descendants."""
+    found = [pid]
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            found += family(int(child))
+    return found
+
+
+def pss_mb(pid: int) -> float:
+    """Memory, shared pages counted once."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("Pss:")).split()[1]) / 1024
+
+
+def memory(bench: Bench) -> None:
+    """Supervisor, zygote and one child, together, after some work."""
+    bench.fresh()
+    with bench.worker("-c", "1") as process:
+        bench.enqueue("bench.noop", 5_000)
+        bench._wait_gone()
+        sizes = [pss_mb(pid) for pid in family(process.pid)]
+    time_line(f"memory of {len(sizes)} processes (PSS)", sum(sizes), 60, "MB")
+
+
+def ready(bench: Bench) -> None:
+    """From the start of the process to an open session with its children up."""
+    times = []
+    for _ in range(5):
+        bench.fresh()
+        began = time.perf_counter()
+        process = bench.start("-c", "1")
+        bench.wait_ready(process)
+        times.append(time.perf_counter() - began)
+        process.terminate()
+        process.wait()
+    time_line("time to ready", statistics.median(times), 0.5, "s")
+
+
+def kill(bench: Bench) -> None:
+    """kill -9 of a worker: when its task starts again on another one."""
+    bench.fresh()
+    path = bench.folder / "marks"
+    path.write_text("")
+    first = bench.start("-c", "1")
+    bench.wait_ready(first)
+    bench.enqueue("bench.mark", 1, args=(str(path), 20))
+    while not path.read_text():
+        time.sleep(0.01)
+    with bench.worker("-c", "1"):
+        time.sleep(6)  # it watches for a lease before it may reclaim: as in a running service
+        killed = time.monotonic()
+        first.kill()
+        first.wait()
+        while len(path.read_text().splitlines()) < 2:
+            time.sleep(0.01)
+        again = float(path.read_text().splitlines()[1])
+    time_line("killed with -9: starts again after", again - killed, 6.5, "s")
+
+
+LINES: dict[str, Callable[[Bench], None]] = {
+    "solo": solo, "prefork": prefork, "two": two, "latency": latency, "eta": eta, "memory": memory, "ready": ready,
+    "kill": kill,
+}  # fmt: skip
+
+
+def main() -> None:
+    """Measure the lines named on the command line, or all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("lines", nargs="*", metavar="LINE", help=", ".join(LINES))
+    parser.add_argument("--messages", type=int, default=100_000, help="for each drain")
+    args = parser.parse_args()
+    if unknown := set(args.lines) - LINES.keys():
+        parser.error(f"no such line: {', '.join(sorted(unknown))}; there are {', '.join(LINES)}")
+    bench = Bench(args.messages)
+    try:
+        print(f"{'ceiling: PING one by one':34} {bench.ceiling:10,.0f}/s")
+        for name in args.lines or LINES:
+            LINES[name](bench)
+    finally:
+        bench.close()
+
+
+if __name__ == "__main__":
+    main()
