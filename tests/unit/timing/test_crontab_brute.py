@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from scheduler.errors import InvalidScheduleError
 from scheduler.timing import Schedule, crontab
-from tests.unit.timing.brute import ZONES, Brute, transitions
+from tests.unit.timing.brute import ZONES, Brute, transitions, zone_info
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -183,6 +183,36 @@ def test_next_and_previous_are_inverse(expr: str, zone: str, at_s: int, fold: st
         assert first_since is None or first_since >= at_ms
         assert schedule.next_ms(before - 1) == before
         assert schedule.previous_ms(before + 1) == before
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    minute=st.integers(0, 59),
+    hour=st.integers(0, 23),
+    star=st.booleans(),
+    zone=st.sampled_from(ZONES),
+    which=st.integers(0, 200),
+    days_off=st.integers(-1, 1),
+    fold=st.sampled_from(["first", "both"]),
+)
+def test_a_leap_over_half_a_year_lands_in_the_right_tile(  # noqa: PLR0917
+    minute: int, hour: int, star: bool, zone: str, which: int, days_off: int, fold: str
+) -> None:
+    """One date a year, on the day of a change, is found from 170 days before and after it."""
+    moments = transitions(zone)
+    moment = moments[which % len(moments)].replace(second=0)
+    day = moment.astimezone(zone_info(zone)).date() + timedelta(days=days_off)
+    expr = f"{'*/7' if star else minute} {hour} {day.day} {day.month} *"
+    start, end = moment - timedelta(days=3), moment + timedelta(days=3)
+    expected = [ms(fire) for fire in Brute(expr, zone, fold=fold).fires(start, end)]
+    schedule = crontab(expr, tz=zone, fold=fold)
+    before, after = ms(start - timedelta(days=167)), ms(end + timedelta(days=167))
+    if expected:
+        assert schedule.next_ms(before) == expected[0]
+        assert schedule.previous_ms(after) == expected[-1]
+    else:
+        assert (schedule.next_ms(before) or after) > ms(end)
+        assert (schedule.previous_ms(after) or before) <= ms(start)
 
 
 @pytest.mark.parametrize("zone", ["America/New_York", "Europe/Dublin", "Australia/Lord_Howe", "America/Nuuk", "UTC"])
