@@ -95,7 +95,15 @@ def sleep_until(made: Bench, at_ms: float) -> None:
 
 
 def rhythm(
-    measured: Server, *, name: str, lines: str, entries: int, period_ms: int, periods: int, p99_ms: float
+    measured: Server,
+    *,
+    name: str,
+    lines: str,
+    entries: int,
+    period_ms: int,
+    periods: int,
+    p99_ms: float,
+    cpu_counts: bool = False,
 ) -> list[Line]:
     """Entries of one period: the share of the demand, how late they are ready, what the beat spends on them."""
     with bench(measured, lines) as made, Probe(measured.url, made.config.namespace) as probe:
@@ -123,14 +131,28 @@ def rhythm(
             f"p99 ≤ {p99_ms:g} ms",
             p99 <= p99_ms,
         ),
-        Line(f"{name}: CPU of the beat per 1,000 fires", f"{per_1000:.3f} s", "≤ 0.05 s", per_1000 <= 0.05),
+        Line(
+            f"{name}: CPU of the beat per 1,000 fires",
+            f"{per_1000:.3f} s",
+            "≤ 0.05 s" if cpu_counts else "",
+            per_1000 <= 0.05 if cpu_counts else None,
+        ),
     ]
 
 
 def every_1s(measured: Server) -> list[Line]:
     """1,000 entries every second, all in the same instant."""
     lines = "for i in range(1_000):\n    entry(f'e{i}', noop, every('1s'))"
-    return rhythm(measured, name="1,000 every 1 s", lines=lines, entries=1_000, period_ms=1_000, periods=15, p99_ms=5)
+    return rhythm(
+        measured,
+        name="1,000 every 1 s",
+        lines=lines,
+        entries=1_000,
+        period_ms=1_000,
+        periods=15,
+        p99_ms=5,
+        cpu_counts=True,
+    )
 
 
 def every_10s(measured: Server) -> list[Line]:
@@ -328,7 +350,7 @@ def start_to_fire(measured: Server) -> list[Line]:
         with bench(measured, lines) as made:
             for found in (first, again):
                 ready = made.store.keys.ready("default")
-                made.store.connection.call("DEL", ready, made.store.keys.delayed("default"))
+                made.store.connection.call("DEL", ready)
                 beat = made.start()
                 made.wait_for_ready()
                 found.append(time.monotonic() - beat.started_mono_s)

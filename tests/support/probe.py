@@ -1,8 +1,9 @@
 """
 Watches a ready list from outside, and deletes what arrives there, slot and all, as if workers had finished it at once.
 
-When a fire became ready is read off Redis' own clock by the call that finds it, so what is measured includes our own waking up:
-the figures are upper bounds. The probe promotes nothing; a real worker does.
+When fires became ready is read off Redis' own clock, together with the length of the list, again and again while it grows; what they
+are is read when it has come to rest, so that the probe costs a burst next to nothing. Its own waking up is part of the figures:
+they are upper bounds. It promotes nothing; a real worker does.
 """
 
 from __future__ import annotations
@@ -39,6 +40,10 @@ for i, body in ipairs(redis.call('HMGET', KEYS[2], unpack(ids))) do
 end
 return reply
 """
+
+
+REST_US = 3_000
+"""The list is at rest when it has not grown for so long."""
 
 
 class Seen(NamedTuple):
@@ -107,18 +112,40 @@ class Probe:
 
     def _run(self) -> None:
         unconfirmed: dict[bytes, None] = {}
+        moments: list[tuple[int, int]] = []
         while not self._end.is_set():
             try:
                 if not unconfirmed:
-                    self._client.blpop(self._wake, timeout=0.5)
+                    moments = self._watch()
                 at_us, *found = self._drain(keys=self._keys, args=list(unconfirmed))
             except redis.RedisError:
                 # It may have been carried out or not: what is still there is asked for again, and not counted again.
                 self._end.wait(0.02)
                 continue
             # What was confirmed is deleted; if it is there again, it was fired again.
+            moments = self._take(found, moments, at_us)
             unconfirmed = dict.fromkeys(found[::2])
-            self.seen += [_seen(head, at_us / 1000) for head in found[1::2] if head]
+
+    def _watch(self) -> list[tuple[int, int]]:
+        """Wait for something, then until nothing more comes: how long the list was, and when first, in µs."""
+        self._client.blpop(self._wake, timeout=0.5)
+        moments: list[tuple[int, int]] = []
+        while True:
+            (seconds, micros), length = self._client.pipeline(transaction=False).time().llen(self._keys[0]).execute()
+            now_us = seconds * 1_000_000 + micros
+            if length and (not moments or length > moments[-1][0]):
+                moments.append((length, now_us))
+            elif not moments or now_us - moments[-1][1] > REST_US:
+                return moments
+
+    def _take(self, found: list[bytes], moments: list[tuple[int, int]], at_us: int) -> list[tuple[int, int]]:
+        """Note *found*, each at the moment when the list had grown so long; the moments of those behind them."""
+        heads = found[1::2]
+        for place, head in enumerate(heads, start=1):
+            came_us = next((came_us for length, came_us in moments if length >= place), at_us)
+            if head:
+                self.seen.append(_seen(head, came_us / 1000))
+        return [(length - len(heads), came_us) for length, came_us in moments if length > len(heads)]
 
 
 def _seen(head: bytes, at_ms: float) -> Seen:
