@@ -76,7 +76,8 @@ class Renewed(NamedTuple):
 
     Attributes:
         cancels: id → whether to terminate it if it runs already.
-        went_back: The counter is lower than we remember: Redis lost a suffix of its writes. Reconcile.
+        went_back: The counter is not one above what we remember: Redis lost a suffix of its writes, or carried out a call whose
+            reply was lost (a take, say, whose messages nobody runs). Reconcile.
     """
 
     now_ms: float
@@ -189,7 +190,7 @@ class Session:
         reply: list[Any] = self._connection.run(script, (*self._keys.core, *keys), (self.id, *args))
         if reply[0] == b"LOST":
             raise LeaseLostError(self.id)
-        if reply[1] <= self._counter:
+        if reply[1] != self._counter + 1:
             self._went_back = True
         self._counter = reply[1]
         return reply

@@ -9,7 +9,8 @@
 if not renewed(ARGV[1]) then return { 'LOST' } end
 local now = server_time()
 local ids = redis.call('HKEYS', KEYS[14])
-redis.call('DEL', KEYS[13], KEYS[14], KEYS[15])
+redis.call('DEL', KEYS[13], KEYS[14])
 redis.call('HDEL', SESSIONS, ARGV[1])
-if #ids > 0 then give_back(ids, false, 0, 1, now) end
+give_back(ids, KEYS[15], false, 0, 1, now)
+redis.call('DEL', KEYS[15])
 return { 'OK', #ids }

@@ -3,13 +3,20 @@
 -- `lost`: whoever ran it died. It counts, and what has been lost too often is buried; what runs at most once ends as lost.
 -- Otherwise it has not started: it goes back as it was, in order, before all others.
 -- `delay` > 0 puts it on the delayed set instead (a task that this worker does not know).
-local function give_back(ids, lost, delay, losses_max, now)
-    local heads = {} -- queue → priority → ids
+-- What somebody has asked to cancel (it stands in `cancels`) ends here instead: a request must not be forgotten.
+local GIVE_BACK_MAX = 1000
+
+-- A part of `ids` that `unpack` has room for: what goes back at once is added to `heads` (queue → priority → ids).
+local function give_back_some(ids, heads, cancels, lost, delay, losses_max, now)
     local bodies = redis.call('HMGET', MESSAGES, unpack(ids))
+    local asked = redis.call('EXISTS', cancels) == 1 and redis.call('HMGET', cancels, unpack(ids)) or {}
     for i, id in ipairs(ids) do
         local body = bodies[i]
         local h = body and parse(body)
-        if body and not h then
+        if body and asked[i] then
+            redis.call('HDEL', cancels, id)
+            end_here(id, body, 'REVOKED', '', now)
+        elseif body and not h then
             bury(id, body, now)
             end_here(id, body, 'FAILURE', 'not a message of ours', now)
         elseif body then
@@ -41,6 +48,14 @@ local function give_back(ids, lost, delay, losses_max, now)
                 table.insert(levels[h.priority], id)
             end
         end
+    end
+end
+
+local function give_back(ids, cancels, lost, delay, losses_max, now)
+    local heads = {}
+    for from = 1, #ids, GIVE_BACK_MAX do
+        local some = { unpack(ids, from, math.min(from + GIVE_BACK_MAX - 1, #ids)) }
+        give_back_some(some, heads, cancels, lost, delay, losses_max, now)
     end
     for queue, levels in pairs(heads) do
         for priority, some in pairs(levels) do push_ready(queue, priority, some, true) end

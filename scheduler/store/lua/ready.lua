@@ -15,16 +15,19 @@ local function wake(queue)
     if redis.call('LLEN', key) == 0 then redis.call('RPUSH', key, '1') end
 end
 
--- Puts `ids` (at most 1,000) on the ready list of `queue`, in order, at its tail or (`at_head`) before all others.
+local PUSH_MAX = 1000 -- `unpack` has room for some 8,000
+
+-- Puts `ids`, however many, on the ready list of `queue`, in order, at its tail or (`at_head`) before all others.
 local function push_ready(queue, priority, ids, at_head)
     if #ids == 0 then return end
     if priority > 0 then redis.call('SADD', PREFIX .. 'q:' .. queue .. ':levels', priority) end
+    local key, verb, in_order = ready_key(queue, priority), 'RPUSH', ids
     if at_head then
-        local reversed = {}
-        for i = #ids, 1, -1 do reversed[#reversed + 1] = ids[i] end
-        redis.call('LPUSH', ready_key(queue, priority), unpack(reversed))
-    else
-        redis.call('RPUSH', ready_key(queue, priority), unpack(ids))
+        verb, in_order = 'LPUSH', {}
+        for i = #ids, 1, -1 do in_order[#in_order + 1] = ids[i] end
+    end
+    for from = 1, #ids, PUSH_MAX do
+        redis.call(verb, key, unpack(in_order, from, math.min(from + PUSH_MAX - 1, #ids)))
     end
 end
 

@@ -22,11 +22,16 @@ end
 local now = server_time()
 local chunk = tonumber(ARGV[3])
 local ids = {}
-local found = redis.call('HSCAN', KEYS[15], 0, 'COUNT', chunk)[2]
-for i = 1, math.min(#found, 2 * chunk), 2 do ids[#ids + 1] = found[i] end
+local cursor = '0'
+repeat
+    -- A sparse hash may have nothing in its first buckets.
+    local scanned = redis.call('HSCAN', KEYS[15], cursor, 'COUNT', chunk)
+    cursor = scanned[1]
+    for i = 1, math.min(#scanned[2], 2 * chunk), 2 do ids[#ids + 1] = scanned[2][i] end
+until #ids > 0 or cursor == '0'
 if #ids > 0 then
     redis.call('HDEL', KEYS[15], unpack(ids))
-    give_back(ids, true, 0, tonumber(ARGV[4]), now)
+    give_back(ids, KEYS[16], true, 0, tonumber(ARGV[4]), now)
 end
 if redis.call('EXISTS', KEYS[15]) == 1 then return { 'MORE', #ids } end
 redis.call('DEL', KEYS[14], KEYS[16])

@@ -22,10 +22,15 @@ for i = 2, #ARGV do
     if redis.call('HEXISTS', held, id) == 0 then
         local body = redis.call('HGET', MESSAGES, id)
         local h = body and parse(body)
-        if h and (redis.call('LREM', ready_key(h.queue, h.priority), 1, id) > 0
-                or redis.call('ZREM', delayed_key(h.queue), id) > 0) then
+        local delayed = h and redis.call('ZREM', delayed_key(h.queue), id) > 0
+        if delayed or (h and redis.call('LREM', ready_key(h.queue, h.priority), 1, id) > 0) then
             redis.call('HSET', held, id, h.queue .. ' ' .. string.format('%.0f', now))
             adopted[#adopted + 1] = id
+            if delayed and has(h.flags, FLAG_FIRE) then
+                -- Its promotion was lost too: it happened.
+                count_promoted(h.entry, h.due)
+                if h.overlap ~= ALLOW then redis.call('HSETNX', SLOTS, h.entry, id) end
+            end
         else
             abandoned[#abandoned + 1] = id
         end
@@ -34,8 +39,6 @@ end
 for _, id in ipairs(redis.call('HKEYS', held)) do
     if not known[id] then released[#released + 1] = id end
 end
-if #released > 0 then
-    redis.call('HDEL', held, unpack(released))
-    give_back(released, false, 0, 1, now)
-end
+for _, id in ipairs(released) do redis.call('HDEL', held, id) end
+give_back(released, cancels_key(session), false, 0, 1, now)
 return { 'OK', counter, adopted, abandoned, released }

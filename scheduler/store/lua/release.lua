@@ -18,5 +18,5 @@ local ids = {}
 for i = 5, #ARGV do
     if redis.call('HDEL', held, ARGV[i]) == 1 then ids[#ids + 1] = ARGV[i] end
 end
-if #ids > 0 then give_back(ids, ARGV[2] == '1', tonumber(ARGV[3]), tonumber(ARGV[4]), now) end
+give_back(ids, cancels_key(session), ARGV[2] == '1', tonumber(ARGV[3]), tonumber(ARGV[4]), now)
 return { 'OK', counter, #ids }

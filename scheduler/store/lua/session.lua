@@ -10,3 +10,7 @@ end
 local function held_key(session)
     return PREFIX .. 's:' .. session .. ':held'
 end
+
+local function cancels_key(session)
+    return PREFIX .. 's:' .. session .. ':cancel'
+end
