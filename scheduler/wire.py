@@ -38,6 +38,9 @@ version, priority, flags, overlap, catchup, serializer · due_ms, next_due_ms, e
 result_ttl_s, late_limit_ms, catchup_window_s, max_runs · lengths of entry, task and queue in bytes
 """
 
+MOMENT_MAX = 2**53
+"""Moments travel as doubles, which are whole and exact below this."""
+
 FLAGS_AT = 2
 """Where the flags stand in a message."""
 
@@ -151,7 +154,11 @@ def decode_header(body: bytes) -> tuple[Header, int]:
             raise UndecodableMessageError(
                 f"message version {version}, this worker reads version {VERSION}: upgrade the older side"
             )
+        if not all(0 <= moment < MOMENT_MAX for moment in (due, next_due, expires, enqueued)):
+            raise ValueError("a moment outside all time")
         at = HEADER.size
+        if len(body) < at + entry_n + task_n + queue_n:
+            raise ValueError("its names are cut short")
         entry, at = body[at : at + entry_n].decode(), at + entry_n
         task, at = body[at : at + task_n].decode(), at + task_n
         queue, at = body[at : at + queue_n].decode(), at + queue_n

@@ -114,4 +114,15 @@ def _matches(run: Run, entry: str | None, state: str | None) -> bool:
     return (entry is None or run.entry == entry) and (state is None or run.state == state)
 
 
-_decode = msgspec.json.Decoder(Run).decode
+def _decode(data: bytes) -> Run:
+    """A run from its bytes; where a message that is not ours has left bytes that are not text, without these."""
+    try:
+        return _decode_run(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        try:
+            return _decode_run(data.decode(errors="replace"))
+        except msgspec.DecodeError:
+            return Run(error=f"{len(data)} bytes that are not a run of ours")
+
+
+_decode_run = msgspec.json.Decoder(Run).decode

@@ -24,13 +24,14 @@ if #ARGV >= first then
     local ids = {}
     for at = first, #ARGV, 7 do ids[#ids + 1] = ARGV[at] end
     local owned = redis.call('HMGET', held, unpack(ids))
-    local ended, runs, of_entries, failed = {}, {}, {}, {}
+    local ended, runs, of_entries, failed, seen = {}, {}, {}, {}, {}
     for i, id in ipairs(ids) do
         local at = first + 7 * (i - 1)
-        if owned[i] then
+        if owned[i] and not seen[id] then
+            seen[id] = true
             ended[#ended + 1] = id
             runs[#runs + 1] = ARGV[at + 3]
-            if ARGV[at + 1] ~= '' then redis.call('SET', PREFIX .. 'r:' .. id, ARGV[at + 1], 'PX', ARGV[at + 2]) end
+            if ARGV[at + 1] ~= '' then redis.call('SET', PREFIX .. 'r:' .. id, ARGV[at + 1], 'PX', math.max(1, ARGV[at + 2])) end
             if ARGV[at + 4] ~= '' then of_entries[#of_entries + 1] = at end
             if ARGV[at + 6] == '1' then
                 bury(id, redis.call('HGET', MESSAGES, id) or '', now)
@@ -46,6 +47,7 @@ if #ARGV >= first then
         redis.call('HDEL', held, unpack(ended))
         redis.call('HDEL', MESSAGES, unpack(ended))
         redis.call('HDEL', TRIES, unpack(ended))
+        redis.call('HDEL', cancels_key(session), unpack(ended))
         remember(runs)
         for _, at in ipairs(of_entries) do
             remember_entry(ARGV[at + 4], ARGV[at + 3], ARGV[at + 5], now)

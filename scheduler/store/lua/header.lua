@@ -26,7 +26,12 @@ local function expires_of(body)
     return readable(body) and (struct.unpack('<d', body, 23)) or 0
 end
 
--- The whole header, or nil for bytes that are not ours.
+-- Whether a number of a header can be a moment; nan and infinity cannot, and no JSON carries them.
+local function is_moment(ms)
+    return ms >= 0 and ms < 9007199254740992
+end
+
+-- The whole header, or nil for bytes that are not ours: `decode_header` in wire.py refuses the same ones.
 local function parse(body)
     if not readable(body) then return nil end
     local h = {}
@@ -34,6 +39,8 @@ local function parse(body)
     _, h.priority, h.flags, h.overlap, h.catchup, _, h.due, h.next_due, h.expires, h.enqueued,
         h.result_ttl_s, h.late_limit, h.window_s, h.max_runs, entry_n, task_n, queue_n =
         struct.unpack('<BBBBBBddddI4I4I4I4I2I2I2', body)
+    if h.overlap > REPLACE or h.catchup > CATCHUP_ALL or #body < 60 + entry_n + task_n + queue_n then return nil end
+    if not (is_moment(h.due) and is_moment(h.next_due) and is_moment(h.expires) and is_moment(h.enqueued)) then return nil end
     h.entry = string.sub(body, 61, 60 + entry_n)
     h.task = string.sub(body, 61 + entry_n, 60 + entry_n + task_n)
     h.queue = string.sub(body, 61 + entry_n + task_n, 60 + entry_n + task_n + queue_n)

@@ -25,13 +25,23 @@ local function drop(id, h, reason, now, told)
     if told then told[#told + 1] = { 'skipped', h.entry, h.due, reason, id, h.queue } end
 end
 
--- A request to end `holder`, for whichever session runs it.
-local function request_cancel(holder)
+-- Makes `holder` give way: the session that runs it is asked to end it; while it waits, it ends here. True if it has ended.
+local function replace(holder, now)
     for _, session in ipairs(redis.call('HKEYS', SESSIONS)) do
         if redis.call('HEXISTS', PREFIX .. 's:' .. session .. ':held', holder) == 1 then
             redis.call('HSET', PREFIX .. 's:' .. session .. ':cancel', holder, '1')
+            return false
         end
     end
+    local body = redis.call('HGET', MESSAGES, holder)
+    local h = parse(body)
+    if not h then return false end
+    -- One that is due just now is left alone: `promote_due` counts on the head of its set.
+    local moment = redis.call('ZSCORE', delayed_key(h.queue), holder)
+    local waits = moment and tonumber(moment) > now and redis.call('ZREM', delayed_key(h.queue), holder) > 0
+        or redis.call('LREM', ready_key(h.queue, h.priority), 1, holder) > 0
+    if waits then end_here(holder, body, 'REVOKED', 'replaced by a newer run', now) end
+    return waits
 end
 
 -- Decides what becomes of the message `id` whose moment `at` has come: true if it is to be put on its ready list.
@@ -49,7 +59,7 @@ local function settle(id, h, at, now, told)
     end
     if h.expires > 0 and h.expires <= now then
         if fire then count_outcome(h.entry, 'expired', 1) end
-        end_here(id, h.body, 'EXPIRED', '', now)
+        end_here(id, h.body, 'EXPIRED', '', now, 'expired')
         if told and fire then told[#told + 1] = { 'skipped', h.entry, h.due, 'expired', id, h.queue } end
         return false
     end
@@ -72,9 +82,11 @@ local function settle(id, h, at, now, told)
             local older = redis.call('HGET', WAITING, h.entry)
             local older_body = older and redis.call('HGET', MESSAGES, older)
             if older_body then drop(older, parse(older_body), 'overlap', now, told) end
-            redis.call('HSET', WAITING, h.entry, id)
-            if h.overlap == REPLACE and holder then request_cancel(holder) end
-            return false
+            redis.call('HDEL', WAITING, h.entry)
+            if h.overlap ~= REPLACE or not holder or not replace(holder, now) then
+                redis.call('HSET', WAITING, h.entry, id)
+                return false
+            end
         end
         redis.call('HSET', SLOTS, h.entry, id)
     end
@@ -136,7 +148,7 @@ local function settle_plainly(id, body, at, now, told)
     if not has(flags, FLAG_FIRE) then return false end
     local late_limit, max_runs, entry_n = struct.unpack('<I4xxxxI4I2', body, 43)
     local due, _, expires = struct.unpack('<ddd', body, 7)
-    if now - at > late_limit or (expires > 0 and expires <= now) or max_runs > 0 then return false end
+    if not is_moment(due) or now - at > late_limit or (expires > 0 and expires <= now) or max_runs > 0 then return false end
     local entry = string.sub(body, 61, 60 + entry_n)
     local count = counts[entry]
     if not count or (overlap ~= ALLOW and slots[entry]) then return false end
@@ -167,8 +179,8 @@ local function promote_due(queue, now, limit, told)
                 if not go then
                     flush()
                     local h = parse(body)
-                    h.body = body
-                    go = settle(id, h, at, now, told)
+                    if h then h.body = body end
+                    go = not h or settle(id, h, at, now, told) -- what is not ours goes to a worker, which records it
                 end
                 if go then
                     local priority = priority_of(body)

@@ -6,12 +6,14 @@ local function comes_alone(body, tries)
     return tries and tonumber(string.match(tries, ' (%d+)$')) > 0
 end
 
+local ENDED_MAX = 500 -- so many expired messages are ended in one call; the rest in the next
+
 -- Takes up to `n` messages (and about `bytes_max` bytes) from `queues`, the first queue first, the most urgent first
 -- within each. Returns {moment of the next delayed message or -1, more, told, id, body, tries, id, body, tries, …}.
 local function take_batch(session, queues, n, bytes_max, now, want_told)
     local told = want_told and {} or nil
     local reply = { -1, 0, {} }
-    local held, bytes, alone = {}, 0, false
+    local held, bytes, alone, ended = {}, 0, false, 0
     for _, queue in ipairs(queues) do
         local head = next_due_of(queue)
         if head and head <= now then
@@ -21,7 +23,7 @@ local function take_batch(session, queues, n, bytes_max, now, want_told)
         if head and (reply[1] < 0 or head < reply[1]) then reply[1] = head end
         local left_behind = false
         for _, key in ipairs(ready_keys(queue)) do
-            while n > 0 and bytes < bytes_max and not alone do
+            while n > 0 and bytes < bytes_max and not alone and ended < ENDED_MAX do
                 local ids = redis.call('LPOP', key, math.min(n, CHUNK))
                 if not ids or #ids == 0 then break end
                 local bodies = redis.call('HMGET', MESSAGES, unpack(ids))
@@ -35,6 +37,7 @@ local function take_batch(session, queues, n, bytes_max, now, want_told)
                         local expires = expires_of(body)
                         if expires > 0 and expires <= now then
                             end_here(id, body, 'EXPIRED', '', now)
+                            ended = ended + 1
                         else
                             local single = comes_alone(body, tries[i])
                             if single and #held > 0 then
@@ -53,11 +56,9 @@ local function take_batch(session, queues, n, bytes_max, now, want_told)
                     end
                 end
                 if #back > 0 then
-                    redis.call('LPUSH', key, unpack((function()
-                        local reversed = {}
-                        for i = #back, 1, -1 do reversed[#reversed + 1] = back[i] end
-                        return reversed
-                    end)()))
+                    local reversed = {}
+                    for i = #back, 1, -1 do reversed[#reversed + 1] = back[i] end
+                    redis.call('LPUSH', key, unpack(reversed))
                     n = 0
                 end
             end
