@@ -4,12 +4,13 @@
 -- ARGV  1 id · 2 "1" to terminate it if it runs already
 -- Reply "REVOKED", "REQUESTED" (takes effect at the holder's next renewal), "ENDED", "UNKNOWN"
 
---@include core header ready end
+--@include core header ready end outcome
 
 local id = ARGV[1]
 local body = redis.call('HGET', MESSAGES, id)
 if not body then return redis.call('EXISTS', PREFIX .. 'r:' .. id) == 1 and 'ENDED' or 'UNKNOWN' end
 
+redis.call('HDEL', SLOTS, '') -- a first write that needs no memory
 local now = server_time()
 for _, session in ipairs(redis.call('HKEYS', SESSIONS)) do
     if redis.call('HEXISTS', PREFIX .. 's:' .. session .. ':held', id) == 1 then
@@ -18,10 +19,18 @@ for _, session in ipairs(redis.call('HKEYS', SESSIONS)) do
     end
 end
 local h = parse(body)
+local unpromoted
 if h then
-    redis.call('ZREM', delayed_key(h.queue), id)
+    local waits = redis.call('ZREM', delayed_key(h.queue), id) == 1
+    if redis.call('HGET', WAITING, h.entry) == id then
+        redis.call('HDEL', WAITING, h.entry)
+        waits = true
+    end
     redis.call('LREM', ready_key(h.queue, h.priority), 1, id)
-    if redis.call('HGET', WAITING, h.entry) == id then redis.call('HDEL', WAITING, h.entry) end
+    if waits and has(h.flags, FLAG_FIRE) then
+        unpromoted = 'withdrawn'
+        count_outcome(h.entry, unpromoted, 1)
+    end
 end
-end_here(id, body, 'REVOKED', '', now)
+end_here(id, body, 'REVOKED', '', now, unpromoted)
 return 'REVOKED'

@@ -53,8 +53,8 @@ local function set_definition(entry, definition, known)
         redis.call('HDEL', KEYS[13], entry)
         redis.call('HDEL', KEYS[17], entry)
         redis.call('HDEL', LAST, entry)
-        redis.call('PEXPIRE', runs, 604800000)
-        redis.call('PEXPIRE', counts, 604800000)
+        redis.call('PEXPIRE', runs, REMOVED_KEPT_MS)
+        redis.call('PEXPIRE', counts, REMOVED_KEPT_MS)
     elseif definition ~= '=' then
         redis.call('HSET', KEYS[13], entry, definition)
         if known then

@@ -2,6 +2,7 @@
 -- result, its slot, its waiters. Needs core.lua, header.lua, ready.lua.
 
 local RUNS_MAX, ENTRY_RUNS_MAX, DEAD_MAX = 10000, 20, 10000
+local REMOVED_KEPT_MS = 604800000 -- what is known of an entry outlives its removal by a week
 
 local function entry_runs_key(entry)
     return PREFIX .. 'e:' .. entry .. ':runs'
@@ -14,11 +15,16 @@ local function remember(runs)
     redis.call('LTRIM', RUNS, -RUNS_MAX, -1)
 end
 
--- … and one to the ring of its entry, with the state that `sched list` shows.
+-- … and one to the ring of its entry, with the state that `sched list` shows. Of an entry that was removed meanwhile, nothing
+-- is kept for ever.
 local function remember_entry(entry, run, state, now)
     redis.call('RPUSH', entry_runs_key(entry), run)
     redis.call('LTRIM', entry_runs_key(entry), -ENTRY_RUNS_MAX, -1)
-    redis.call('HSET', LAST, entry, state .. ' ' .. string.format('%.0f', now))
+    if redis.call('HEXISTS', PREFIX .. 'registry', entry) == 1 then
+        redis.call('HSET', LAST, entry, state .. ' ' .. string.format('%.0f', now))
+    else
+        redis.call('PEXPIRE', entry_runs_key(entry), REMOVED_KEPT_MS)
+    end
 end
 
 -- Wakes those who wait for these results. Nobody waits, mostly: then this is one call for the whole batch.
@@ -93,13 +99,14 @@ local function keep_failed(ids)
 end
 
 -- Ends a run that no worker will end: it expired, was cancelled or purged, or is lost. `body` may be unreadable.
-local function end_here(id, body, state, error, now)
+-- `unpromoted`: of a fire that ends before its promotion, the outcome of its due time.
+local function end_here(id, body, state, error, now, unpromoted)
     redis.call('HDEL', MESSAGES, id)
     redis.call('HDEL', TRIES, id)
     local h = parse(body) or { entry = '', task = '', queue = '', flags = 0, due = 0, enqueued = 0, result_ttl_s = 86400 }
     local run = { id = id, entry = h.entry, task = h.task, queue = h.queue, state = state, due_ms = h.due,
         enqueued_ms = h.enqueued, finished_ms = now, error = error, retry_of = h.retry_of }
-    if has(h.flags, FLAG_FIRE) then run.outcome = 'promoted' end
+    if h.due > 0 and not h.retry_of then run.outcome = unpromoted or 'promoted' end
     local text = cjson.encode(run)
     remember({ text })
     if h.entry ~= '' then

@@ -1,7 +1,10 @@
 -- Due times that do not become a run: their outcome is recorded and counted (P2). Needs core.lua, end.lua.
 
 local function count_outcome(entry, outcome, n)
-    redis.call('HINCRBY', PREFIX .. 'e:' .. entry .. ':counts', outcome, n)
+    local key = PREFIX .. 'e:' .. entry .. ':counts'
+    if redis.call('HINCRBY', key, outcome, n) == n and redis.call('HEXISTS', PREFIX .. 'registry', entry) == 0 then
+        redis.call('PEXPIRE', key, REMOVED_KEPT_MS)
+    end
 end
 
 -- Records that `n` due times from `from` to `to` were not fired. Neighbours with the same reason share one record in the
@@ -22,5 +25,6 @@ local function record_skip(entry, task, outcome, from, to, n, id, now)
         end
     end
     redis.call('RPUSH', key, cjson.encode(run))
-    redis.call('LTRIM', key, -20, -1)
+    redis.call('LTRIM', key, -ENTRY_RUNS_MAX, -1)
+    if redis.call('HEXISTS', PREFIX .. 'registry', entry) == 0 then redis.call('PEXPIRE', key, REMOVED_KEPT_MS) end
 end

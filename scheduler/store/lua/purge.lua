@@ -19,7 +19,7 @@ for _, key in ipairs(ready_keys(queue)) do
             ended = ended + 1
         end
     end
-    if ended > 0 then return { ended, from } end
+    if ids and #ids > 0 then return { ended, from } end
 end
 local ids = redis.call('ZRANGE', delayed_key(queue), from, from + chunk - 1)
 local stay = 0
