@@ -37,7 +37,7 @@ class Presence:
         seconds, micros = self._connection.call("TIME")
         now_ms = int(seconds) * 1000 + int(micros) // 1000
         data = msgspec.json.encode(msgspec.structs.replace(info, seen_ms=now_ms))
-        self._connection.call("HSET", self._keys.beats, info.id, data)
+        self._connection.run("show", (self._keys.beats,), (info.id, data))
 
     def leave(self, id_: str) -> None:
         """Say that this beat has gone."""
