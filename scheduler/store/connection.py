@@ -29,6 +29,7 @@ Reply = Any
 VERSION_MIN = (6, 2)
 BACKOFF_FIRST_S = 0.01
 BACKOFF_MAX_S = 0.5
+TIMEOUT_MIN_S = 0.05
 
 _REFUSED = (
     failures.AuthenticationError,
@@ -121,31 +122,44 @@ class Connection:
         backoff_s = BACKOFF_FIRST_S
         while True:
             connection: Any = None
+            in_step = False
             try:
                 connection = self._pool.get_connection()
+                self._limit(connection, deadline)
                 if not self._checked:
                     self._check_server(connection)
-                return exchange(connection)
+                reply = exchange(connection)
+                in_step = True
+                return reply
             except _REFUSED as error:
+                in_step = not isinstance(error, failures.ConnectionError)
                 raise self._refused(error) from None
-            except failures.ResponseError as error:
-                if str(error).startswith("OOM"):
-                    raise self._refused(error) from None
-                if not str(error).startswith(("LOADING", "MASTERDOWN", "READONLY", "MISCONF", "BUSY ")):
-                    raise
-                broken: Exception = error
             except _BROKEN as error:
+                broken: Exception = error
+            except failures.ResponseError as error:
+                in_step = True
+                if _says(error, "OOM"):
+                    raise self._refused(error) from None
+                if not _says(error, "LOADING", "MASTERDOWN", "READONLY", "MISCONF", "BUSY"):
+                    raise
                 broken = error
             finally:
                 if connection is not None:
+                    # Whatever else interrupted us (a time limit's exception too) leaves a reply that the next caller would take
+                    # for its own.
+                    if not in_step:
+                        connection.disconnect()
                     self._pool.release(connection)
-            if connection is not None:
-                connection.disconnect()
             pause_s = random.uniform(0, backoff_s)  # full jitter
             if time.monotonic() + pause_s >= deadline:
                 raise self._unavailable(broken) from None
             time.sleep(pause_s)
             backoff_s = min(2 * backoff_s, BACKOFF_MAX_S)
+
+    def _limit(self, connection: Any, deadline: float) -> None:
+        """Give this attempt what is left, and at most half of the whole: a hanging connection leaves time for a second one."""
+        left_s = max(TIMEOUT_MIN_S, deadline - time.monotonic())
+        connection._sock.settimeout(min(left_s, self.timeout_s / 2))
 
     def _check_server(self, connection: Any) -> None:
         info = _parse_info(_exchange(connection, ("INFO",)))
@@ -168,7 +182,7 @@ class Connection:
                 f"Redis at {self.where} refuses this user or password ({error}); set it in redis_url, in the file named by "
                 f"redis_password_file, or as the systemd credential redis-password"
             )
-        if str(error).startswith("OOM") or isinstance(error, failures.OutOfMemoryError):
+        if _says(error, "OOM") or isinstance(error, failures.OutOfMemoryError):
             return StoreRefusedError(
                 f"Redis at {self.where} is out of memory (maxmemory) and refuses to store more; raise maxmemory or purge a queue"
             )
@@ -203,6 +217,12 @@ def _pool(url: str, *, password: str | None, timeout_s: float, name: str) -> red
         # A password in the URL wins over the keyword in redis-py; the file's is the newer one.
         pool.connection_kwargs["password"] = password
     return pool
+
+
+def _says(error: Exception, *codes: str) -> bool:
+    """Whether Redis answered with one of *codes*; Redis 6.2 wraps what a command inside a script was refused with."""
+    text = str(error)
+    return text.startswith(codes) or any(f"-{code} " in text for code in codes)
 
 
 def _exchange(connection: Any, command: Sequence[Argument]) -> Reply:

@@ -93,13 +93,20 @@ class _Waiter:
     def stand_by(self) -> None:
         """Be subscribed and announced; to be followed by a look, as the run may have ended before."""
         if self._subscription is None:
-            self._subscription = self._source.dedicated()
-            self._subscription.send_command("SUBSCRIBE", self._keys.done_channel(self._id))
-            self._subscription.read_response()
+            self._subscribe()
         seconds, micros = self._source.call("TIME")
         until_ms = int(seconds) * 1000 + int(micros) // 1000 + int(LOOK_AGAIN_S * 2000) + WAITER_GRACE_MS
         waited = self._keys.waited
         self._source.pipeline([("ZADD", waited, until_ms, self._id), ("PEXPIRE", waited, WAITED_TTL_MS)])
+
+    def _subscribe(self) -> None:
+        self._subscription = self._source.dedicated()
+        try:
+            self._subscription.send_command("SUBSCRIBE", self._keys.done_channel(self._id))
+            self._subscription.read_response()
+        except (failures.RedisError, OSError) as error:
+            self._drop()
+            raise StoreUnavailableError(f"no answer from Redis at {self._source.where}: {error}") from None
 
     def sleep(self, seconds: float) -> None:
         """Until the run has ended, or *seconds* have passed."""
