@@ -9,11 +9,12 @@ else was faster (a leader that armed, another editor), the answer is the state f
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import msgspec
 
-from scheduler.errors import NotFoundError, RefusedError, StoreUnavailableError
+from scheduler.errors import NotFoundError, RefusedError, ScheduleError, StoreUnavailableError
 from scheduler.fires import NO_STRETCH, FireMaker, Stretch, schedule_of, stretch
 from scheduler.model import Entry, EntryRecord, Origin, Pause
 from scheduler.store.connection import Argument, Connection
@@ -142,19 +143,23 @@ class RegistryStore:
             mistakes: Kept for `sched status`.
         """
         load = int(self._connection.call("HINCRBY", self._keys.meta, "loads", 1))
+        # Names as keys, in order: a later round works out anew only what somebody else had changed meanwhile.
+        added: dict[str, None] = {}
+        changed: dict[str, None] = {}
+        removed: dict[str, None] = {}
         for _ in range(CHANGE_ROUNDS_MAX):
             live = {record.name: record for record in self.changed_since(0)[1]}
             changes: list[_Change] = []
-            added, changed, removed, kept, clashes = [], [], [], [], []
+            kept, clashes = [], []
             for name, entry in entries.items():
                 record = live.get(name) or EntryRecord(name, None, "")
                 if record.entry is None:
-                    added.append(name)
+                    added[name] = None
                 elif record.entry.origin is Origin.HAND:
                     clashes.append(name)
                     continue
                 elif encode_entry(record.entry) != encode_entry(entry):
-                    changed.append(name)
+                    changed[name] = None
                 else:
                     continue
                 changes.append(_Change(record, entry))
@@ -164,7 +169,7 @@ class RegistryStore:
                 if not clean:
                     kept.append(name)
                     continue
-                removed.append(name)
+                removed[name] = None
                 changes.append(_Change(record, None))
             stale = self._apply(changes, load=load)
             if stale is None:
@@ -270,8 +275,10 @@ class RegistryStore:
         reschedules = pause != "=" or old is None or will_be is None or _reschedules(old, will_be)
         armed: list[Argument] = []
         if old is not None:
-            keeper = None if reschedules or will_be is None else self._maker(will_be)
-            armed = _armed(record, self._maker(old), keeper, now_ms)
+            # A schedule that cannot be computed here has nothing that we could name.
+            with suppress(ScheduleError):
+                keeper = None if reschedules or will_be is None else self._maker(will_be)
+                armed = _armed(record, self._maker(old), keeper, now_ms)
         definition = new if isinstance(new, str) else "" if new is None else encode_entry(new)
         pause_data = pause if isinstance(pause, str) else "" if pause is None else msgspec.json.encode(pause)
         head = (record.name, record.state, definition, pause_data, int(reschedules), change.limit_ms)
@@ -283,7 +290,9 @@ class RegistryStore:
         if record.entry is None or record.pause is None:
             return NO_STRETCH
         until_ms = min(change.limit_ms, now_ms) if change.limit_ms else now_ms
-        return stretch(schedule_of(record.entry), record.pause.since_ms, until_ms)
+        with suppress(ScheduleError):
+            return stretch(schedule_of(record.entry), record.pause.since_ms, until_ms)
+        return NO_STRETCH
 
     def _maker(self, entry: Entry) -> FireMaker:
         return FireMaker(entry, schedule_of(entry), namespace=self._keys.namespace, late_limit_ms=self._late_limit_ms)
