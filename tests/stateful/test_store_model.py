@@ -60,6 +60,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.calls: list[tuple[list[NewMessage], str]] = []
         self.armed: set[tuple[str, int]] = set()
         self.fires: dict[str, tuple[str, int]] = {}
+        self.rearmed: set[str] = set()
         self.live: dict[Session, set[str]] = {}
         self.lost: list[Session] = []
         self.terms: list[tuple[int, str]] = []
@@ -178,6 +179,8 @@ class StoreMachine(RuleBasedStateMachine):
         assert answer.armed == 1
         assert (name, due_ms) not in self.armed, "armed twice"
         self.armed.add((name, due_ms))
+        if fire.id in self.born:  # it was withdrawn, or cancelled before its time, and its schedule has it again
+            self.rearmed.add(fire.id)
         self.born[fire.id] = None
         self.fires[fire.id] = (name, due_ms)
         again = self.store.leadership.arm([fire], [], number=self.terms[-1][0], holder=self.terms[-1][1])
@@ -225,7 +228,8 @@ class StoreMachine(RuleBasedStateMachine):
             # Withdrawn, so it may be armed again.
             now_ms = self.store.queues.time_ms()
             gone = {id_ for id_, fire in self.fires.items() if fire[0] == name and fire[1] > now_ms}
-            if what != "put":
+            now_entry = self.store.registry.state(name).entry
+            if what in ("pause", "resume") or now_entry is None or now_entry.schedule != record.entry.schedule:
                 assert not gone & self._bodies(), "what was armed ahead is withdrawn"
             self.armed -= {self.fires[id_] for id_ in gone - self._bodies()}
 
@@ -329,7 +333,7 @@ class StoreMachine(RuleBasedStateMachine):
     @invariant()
     def every_message_ends_once(self) -> None:
         """P9, and P2 for fires: what was accepted is alive, withdrawn, or stands once in the history."""
-        runs = Counter(run["id"] for run in self._runs() if run.get("id"))
+        runs = Counter(run["id"] for run in self._runs() if run.get("id") and run["id"] not in self.rearmed)
         assert {id_: n for id_, n in runs.items() if n != 1} == {}, "ended more than once"
         assert set(runs) & self._bodies() == set(), "ended and alive"
 
