@@ -8,7 +8,6 @@ Whatever a task does, short of ending the process, becomes one of the three. Not
 
 from __future__ import annotations
 
-import inspect
 import logging
 import os
 import random
@@ -84,8 +83,6 @@ class Prepared:
         self.soft_limit_ms = task.options.soft_time_limit_ms
         self.hooked = any(getattr(kind, hook) is not getattr(Task, hook) for hook in _HOOKS)
         self.call = _calling(task)
-        if inspect.iscoroutinefunction(task.fn):
-            self.call = _awaited(self.call)
 
 
 class Attempt:
@@ -344,17 +341,6 @@ def _calling(task: Task) -> Callable[..., Any]:
     if kind.run is not Task.run:
         return task.run
     return partial(task.fn, task) if task.bind else task.fn
-
-
-def _awaited(call: Callable[..., Any]) -> Callable[..., Any]:
-    """A coroutine function runs to its end in a loop of its own."""
-
-    def run(*args: Any, **kwargs: Any) -> Any:
-        import asyncio  # noqa: PLC0415 - heavy, and few tasks are coroutines
-
-        return asyncio.run(call(*args, **kwargs))
-
-    return run
 
 
 _NO_PAYLOAD = Payload()
