@@ -47,7 +47,7 @@ class Bench:
         self, *, in_ms: int = 0, priority: int = 0, id_: str = "", payload: Payload | None = None, **header: Any
     ) -> NewMessage:
         """A call, ready now or (*in_ms*) delayed; *header*: fields of `Header`."""
-        fields = {"task": "t.x", "queue": self.queue, "enqueued_ms": self.now_ms} | header
+        fields: dict[str, Any] = {"task": "t.x", "queue": self.queue, "enqueued_ms": self.now_ms} | header
         body = encode_body(Header(priority=priority, **fields), payload or Payload())
         return NewMessage(id_ or new_id(), body, fields["queue"], self.now_ms + in_ms if in_ms else 0, priority)
 
@@ -68,7 +68,7 @@ class Bench:
 
     def entry(self, name: str = "e", period: str = "1h", **options: Any) -> Entry:
         """A definition, not yet on Redis."""
-        fields = {"task": "t.x", "queue": self.queue, "schedule": every(period).as_data()} | options
+        fields: dict[str, Any] = {"task": "t.x", "queue": self.queue, "schedule": every(period).as_data()} | options
         return Entry(name=name, **fields)
 
     def put(self, name: str = "e", period: str = "1h", **options: Any) -> EntryRecord:

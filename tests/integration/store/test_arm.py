@@ -113,22 +113,11 @@ def test_a_stale_fire_is_named_and_the_others_pass(bench: Bench) -> None:
 
 def test_five_hundred_fires_pass_in_one_call(bench: Bench) -> None:
     """The largest batch that the scripts promise to carry."""
-    entries = [bench.entry(f"e{i}") for i in range(500)]
-    bench.store.registry.publish({entry.name: entry for entry in entries}, clean=True, mistakes=(), by="t")
-    records = {record.name: record for record in bench.store.registry.all()}
-    now_ms, fires = bench.now_ms, []
-    for entry in entries:
-        maker = FireMaker(entry, schedule_of(entry), namespace=bench.keys.namespace, late_limit_ms=60_000)
-        fires.append(maker.fire(now_ms - 5, None, state=records[entry.name].state, now_ms=now_ms))
-    for name in records:
-        bench.call_redis("HSET", bench.keys.marks, name, f"{records[name].revision} {now_ms - 1_000}")
-    fires = [
-        type(fire)(
-            fire.entry, f"{records[fire.entry].revision} {now_ms - 1_000}", fire.due_ms, fire.at_ms, fire.id, fire.body,
-            fire.queue,
-        )
-        for fire in fires
-    ]  # fmt: skip
+    names = [f"e{i}" for i in range(500)]
+    bench.store.registry.publish({name: bench.entry(name) for name in names}, clean=True, mistakes=(), by="t")
+    for name in names:
+        bench.move_mark(name, 1_000)
+    fires = [bench.fire(name, in_ms=-5) for name in names]
     assert bench.arm(bench.win(), fires).armed == 500
     assert bench.promote() == 500
     session = bench.open()
