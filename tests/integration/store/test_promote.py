@@ -221,7 +221,7 @@ class TestOverlap:
         bench.check_places()
 
     @pytest.mark.parametrize("first", [Overlap.SKIP], indirect=True)
-    def test_a_holder_whose_body_is_gone_holds_nothing(self, bench: Bench, first: str) -> None:
+    def test_a_holder_whose_body_is_gone_holds_nothing(self, bench: Bench, first: str) -> None:  # noqa: ARG002
         """P11: a slot that a failover left behind heals by itself."""
         bench.call_redis("DEL", bench.keys.messages)
         newer = self.newer(bench, 3_000)
