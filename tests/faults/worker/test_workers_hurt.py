@@ -233,9 +233,23 @@ def test_the_death_of_the_zygote_ends_the_worker_and_loses_nothing(lab: Lab) -> 
     worker = lab.worker(config=msgspec.structs.replace(lab.config, grace_ms=500))
     lab.send("hold", lab.path("held"), lab.path("go"))
     lab.wait_lines("held", 1)
-    os.kill(family(worker.pid)[1], signal.SIGKILL)
+    processes = family(worker.pid)
+    os.kill(processes[1], signal.SIGKILL)
     assert worker.wait() == 1
+    wait_until(lambda: not any(map(lives, processes)), what="the child to end, in the middle of its task")
     assert lab.ready() == 1
+
+
+def test_no_child_outlives_supervisor_and_zygote(lab: Lab) -> None:
+    """Whatever is killed, and in whatever order: a task that nobody watches must not go on beside its copy."""
+    worker = lab.worker()
+    lab.send("hold", lab.path("held"), lab.path("go"))
+    lab.wait_lines("held", 1)
+    supervisor, zygote, *children = family(worker.pid)
+    os.kill(zygote, signal.SIGSTOP)
+    os.kill(supervisor, signal.SIGKILL)
+    os.kill(zygote, signal.SIGKILL)
+    wait_until(lambda: not any(map(lives, children)), what="the child to end, in the middle of its task")
 
 
 def _persisted(lab: Lab) -> bool:

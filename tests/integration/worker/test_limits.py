@@ -52,31 +52,28 @@ def test_a_hard_limit_kills_one_child_and_its_programs(lab: Lab) -> None:
 
 
 def test_behind_a_long_task_nothing_waits(lab: Lab) -> None:
-    """The unstarted rest of its batch goes back within moments, and another worker runs it."""
+    """The unstarted rest of its batch goes back within moments, another worker runs it, and the first does not."""
     lab.write("""
         @task
-        def quick(n):
-            return n
-
-        @task
-        def slow_once(path, until):
-            while os.path.exists(path) and not os.path.exists(until):
+        def note(path, n, until):
+            mark(path, str(n))
+            while until and not os.path.exists(until):
                 time.sleep(0.005)
     """)
     first = lab.worker("-n", "first")
     # Known to be quick: then it comes in large batches, and one that is not quick has many behind it.
     for _ in range(5):
-        ids = lab.send_all([lab.message("slow_once", lab.path("slow"), lab.path("go")) for _ in range(200)])
+        ids = lab.send_all([lab.message("note", lab.path("warm"), n, "") for n in range(200)])
         lab.ended(ids[-1])
-    (lab.folder / "slow").touch()
-    ids = lab.send_all(
-        [lab.message("slow_once", lab.path("slow"), lab.path("go")), *(lab.message("quick", n) for n in range(50))]
-    )
-    wait_until(lambda: lab.store.results.state(ids[0]) == "STARTED", what="the long task to run")
+    messages = [lab.message("note", lab.path("notes"), n, lab.path("go") if n == 0 else "") for n in range(50)]
+    ids = lab.send_all(messages)
+    lab.wait_lines("notes", 1)
     lab.worker("-n", "second")
-    for n, id_ in enumerate(ids[1:]):
-        assert lab.value(id_) == n
+    for id_ in ids[1:]:
+        assert lab.ended(id_).state == "SUCCESS"
     assert {lab.run(id_).worker for id_ in ids[1:]} == {"second"}
     lab.let_go()
     assert lab.ended(ids[0]).state == "SUCCESS"
-    assert first.running
+    first.terminate()
+    assert first.wait() == 0
+    assert sorted(map(int, lab.lines("notes"))) == list(range(50))
