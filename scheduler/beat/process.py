@@ -79,6 +79,7 @@ class Beat:
         self._role = "follower"
         self._stopping = ""
         self._away = False
+        self._status = ""
         self._shown_mono_s = 0.0
         self._outdated_by = ""
         self._bell = store.leadership.bell()
@@ -155,7 +156,6 @@ class Beat:
         try:
             reign.renew()
             ticker.load()
-            notify(f"STATUS=leading, term {won.number}, {len(plan)} entries")
             self._reign(reign, ticker)
             self._resign(reign)
         except FencedError as error:
@@ -163,7 +163,7 @@ class Beat:
         finally:
             reign.stop()
             self._bell.close()
-            notify("STATUS=following")
+            self._say_status("following")
 
     def _reign(self, reign: Reign, ticker: Ticker) -> None:
         """Tick until the reign ends."""
@@ -173,8 +173,10 @@ class Beat:
                 self._house()
                 pause_s = ticker.tick() if reign.trusted else self._regain(reign)
                 self._say_back()
-                if not caught_up and pause_s > 0:
-                    caught_up, reign.caught_up = True, ticker.armed_count
+                if pause_s > 0:
+                    self._say_status(f"leading, term {reign.number}, {ticker.entries} entries")
+                    if not caught_up:
+                        caught_up, reign.caught_up = True, ticker.armed_count
                 # The loop has come round: also where it found Redis away.
                 reign.ticked()
                 self._feed()
@@ -307,7 +309,8 @@ class Beat:
         self._stopping = signal.Signals(number).name
 
     def _ready(self) -> None:
-        notify("READY=1\nSTATUS=following")
+        notify("READY=1")
+        self._say_status("waiting for Redis" if self._away else "following")
         event(log, "beat.ready", name=self._name, pid=os.getpid())
 
     def _feed(self) -> None:
@@ -316,17 +319,23 @@ class Beat:
             self._fed_mono_s = time.monotonic()
             notify("WATCHDOG=1")
 
+    def _say_status(self, status: str) -> None:
+        """For `systemctl status`."""
+        if status != self._status:
+            self._status = status
+            notify(f"STATUS={status}")
+
     def _say_away(self, error: Exception) -> None:
         if not self._away:
             self._away = True
-            notify("STATUS=waiting for Redis")
+            self._say_status("waiting for Redis")
             event(log, "store.lost", level=logging.WARNING, error=str(error))
         self._feed()
 
     def _say_back(self) -> None:
         if self._away:
             self._away = False
-            notify(f"STATUS={self._role}")
+            self._say_status("following" if self._role == "follower" else "leading")
             event(log, "store.back")
 
 

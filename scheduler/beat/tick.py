@@ -14,7 +14,7 @@ leads next.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections import deque
 from contextlib import suppress
 
 from scheduler.beat.plan import Batch, Plan
@@ -30,7 +30,7 @@ ARM_BATCH = 250
 ARM_PAUSE_MS = 250
 """Fires that come within the horizon are gathered this long: a tick for each would cost more than it is worth."""
 PUT_BATCH = 200
-"""So many entries are planned between two looks at what is due."""
+"""So many entries are planned between two looks at what is due: large registries are taken in while work goes on."""
 AWAY_MS_MIN = 10_000
 """After so long without a tick (or the late limit, if that is longer) the registry is read anew."""
 
@@ -52,18 +52,25 @@ class Ticker:
         self._revision = 0
         self._pending: Batch | None = None
         self._arm_again_ms = 0.0
+        self._unplanned: deque[EntryRecord] = deque()
+        self._told_broken = True
         self._stale: list[str] = []
         self._resuming: list[tuple[str, int]] = []
         self._ticked_ms = clock.now_ms()
         self.armed_count = 0
 
+    @property
+    def entries(self) -> int:
+        """How many entries are in force."""
+        return len(self._plan)
+
     def load(self) -> None:
         """Read the whole registry, marks included, and plan from it."""
         self._revision, self._reign.went_back = 0, False
-        revision, records = self._store.registry.changed_since(0)
+        self._revision, records = self._store.registry.changed_since(0)
         self._pending = None
-        self._put(records)
-        self._revision = revision
+        self._unplanned = deque(records)
+        self._arm_again_ms = 0
 
     def tick(self) -> float:
         """Do what is to be done now; seconds until there is more."""
@@ -78,25 +85,27 @@ class Ticker:
         self._reread()
         self._resume()
         # Arming may wait: it has the horizon.
-        busy = self._promoter.promote() or self._arm()
+        busy = self._promoter.promote() or self._put() | self._arm()
         self._ticked_ms = self._clock.now_ms()
         return 0.0 if busy else self._pause_s()
 
     def refresh(self) -> None:
         """Take note of the entries that changed."""
-        revision, records = self._store.registry.changed_since(self._revision)
+        self._revision, records = self._store.registry.changed_since(self._revision)
         if records:
-            self._put(records)
-        self._revision = revision
+            self._unplanned.extend(records)
+            self._arm_again_ms = 0
 
-    def _put(self, records: Sequence[EntryRecord]) -> None:
+    def _put(self) -> bool:
+        """Plan some of the entries that were read; whether there are more. Those planned so far are armed meanwhile."""
         now_ms = int(self._clock.now_ms())
-        self._arm_again_ms = 0
-        for start in range(0, len(records), PUT_BATCH):
-            for record in records[start : start + PUT_BATCH]:
-                self._plan.put(record, now_ms)
-            self._promoter.promote()
-        self._say_broken()
+        for _ in range(min(PUT_BATCH, len(self._unplanned))):
+            self._plan.put(self._unplanned.popleft(), now_ms)
+            self._told_broken = False
+        if not self._unplanned and not self._told_broken:
+            self._told_broken = True
+            self._say_broken()
+        return bool(self._unplanned)
 
     def _reread(self) -> None:
         """Plan anew what had changed when we wanted to arm it."""
