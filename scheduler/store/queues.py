@@ -112,9 +112,7 @@ class Queues:
         for id_, body, queue, at_ms, priority in messages:
             args += (id_, body, queue, at_ms, priority)
         reply = self._connection.run("enqueue", (keys.call(call_id), keys.messages, keys.queues), args)
-        if reply[0] == b"REPEATED":
-            return [True] * len(messages)
-        return [fresh == 1 for fresh in reply[1:]]
+        return [fresh == ord("1") for fresh in reply]
 
     def trigger(self, message: NewMessage, *, entry: str, force: bool, call_id: str) -> TriggerReply:
         """Put one run of *entry* on its queue, in its overlap slot; refused while that is held, unless *force*."""

@@ -1,23 +1,22 @@
 -- Puts calls on their queues, once per call id.
 --
--- Guarantee: a retry after a lost reply adds nothing (the call id is remembered for longer than the retry deadline); an id
--- that is alive is refused. The first write needs memory, so a full Redis refuses cleanly.
+-- Guarantee: a retry after a lost reply adds nothing and is answered as before (the call id is remembered for longer than the
+-- retry deadline); an id that is alive is refused. The first write needs memory, so a full Redis refuses cleanly.
 --
 -- KEYS  1 call · 2 messages · 3 queues
 -- ARGV  1 how long the call id is remembered, in ms; then for each message: id, body, queue, moment in ms (0: now), priority
--- Reply {"OK" or "REPEATED", then for each message 1, or 0 if its id is alive}
+-- Reply for each message "1", or "0" if its id is alive: one text
 
 local PREFIX = string.sub(KEYS[2], 1, -9)
 --@include ready
 
-local reply = { redis.call('SET', KEYS[1], '1', 'PX', ARGV[1], 'NX') and 'OK' or 'REPEATED' }
-if reply[1] == 'REPEATED' then return reply end
+if not redis.call('SET', KEYS[1], '', 'PX', ARGV[1], 'NX') then return redis.call('GET', KEYS[1]) end
 
-local fresh, ready, delayed = {}, {}, {} -- queue → priority → ids; queue → moments and ids
+local answers, ready, delayed = {}, {}, {} -- ready: queue → priority → ids; delayed: queue → moments and ids
 for i = 2, #ARGV, 5 do
     local id, queue, at = ARGV[i], ARGV[i + 2], ARGV[i + 3]
     local is_fresh = redis.call('HSETNX', KEYS[2], id, ARGV[i + 1])
-    reply[#reply + 1] = is_fresh
+    answers[#answers + 1] = is_fresh
     if is_fresh == 1 and at ~= '0' then
         local some = delayed[queue] or {}
         some[#some + 1], some[#some + 2] = at, id
@@ -41,4 +40,6 @@ for queue, some in pairs(delayed) do
     for i = 1, #some, 2 do earliest = math.min(earliest, tonumber(some[i])) end
     wake_for(queue, earliest, t[1] * 1000 + math.floor(t[2] / 1000))
 end
+local reply = table.concat(answers)
+redis.call('SET', KEYS[1], reply, 'PX', ARGV[1])
 return reply

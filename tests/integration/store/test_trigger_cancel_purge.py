@@ -1,0 +1,188 @@
+"""`trigger.lua`, `cancel.lua`, `purge.lua`: what people do."""
+
+from __future__ import annotations
+
+import pytest
+
+from scheduler.model import Overlap
+from scheduler.store.queues import CancelReply, TriggerReply
+from scheduler.wire import new_id
+from tests.support.bench import HOUR_MS, Bench
+
+pytestmark = pytest.mark.redis
+
+
+def trigger(
+    bench: Bench, *, force: bool = False, in_ms: int = 0, call_id: str = "", **header: object
+) -> tuple[str, TriggerReply]:
+    """Trigger `e`; the id and the reply."""
+    record = bench.store.registry.get("e")
+    assert record is not None
+    assert record.entry is not None
+    message = bench.message(entry="e", overlap=record.entry.overlap, in_ms=in_ms, **header)
+    return message.id, bench.store.queues.trigger(message, entry="e", force=force, call_id=call_id or new_id())
+
+
+def test_a_trigger_takes_the_slot_and_moves_no_mark(bench: Bench) -> None:
+    """It consumes no due time."""
+    mark_ms = bench.put().mark_ms
+    id_, reply = trigger(bench)
+    assert reply.ok
+    assert bench.hash(bench.keys.slots) == {"e": id_}
+    assert bench.store.registry.state("e").mark_ms == mark_ms
+    assert bench.store.registry.counts("e") == {"promoted": 0}
+    assert bench.take(bench.open()) == [id_]
+
+
+def test_a_trigger_is_refused_while_the_slot_is_held(bench: Bench) -> None:
+    """And says by whom."""
+    bench.put()
+    first, _ = trigger(bench)
+    before = bench.dump()
+    _, reply = trigger(bench)
+    assert (reply.ok, reply.holder) == (False, first)
+    assert bench.dump() == before
+
+
+def test_a_trigger_waits_for_nobody_under_allow(bench: Bench) -> None:
+    """There is no slot."""
+    bench.put(overlap=Overlap.ALLOW)
+    assert [trigger(bench)[1].ok, trigger(bench)[1].ok] == [True, True]
+
+
+@pytest.mark.parametrize("in_ms", [0, -1])
+def test_a_forced_trigger_runs_beside_the_holder(bench: Bench, in_ms: int) -> None:
+    """Also when it has a moment of its own: promotion must not take it for a fire that overlaps."""
+    bench.put()
+    first, _ = trigger(bench)
+    forced, reply = trigger(bench, force=True, in_ms=in_ms)
+    assert reply.ok
+    assert sorted(bench.take(bench.open())) == sorted([first, forced])
+    assert bench.hash(bench.keys.slots) == {"e": first}
+    bench.check_places()
+
+
+def test_a_forced_run_may_be_retried_beside_the_holder(bench: Bench) -> None:
+    """It was accepted; coming back from a delay it is not refused."""
+    bench.put()
+    first, _ = trigger(bench)
+    forced, _ = trigger(bench, force=True)
+    session = bench.open()
+    bench.take(session)
+    body = bench.store.queues.body(forced)
+    assert body
+    session.retry(forced, body, delay_ms=-1, attempt=2)
+    assert bench.take(session) == [forced]
+    assert bench.hash(bench.keys.slots) == {"e": first}
+
+
+def test_a_repeated_trigger_adds_nothing(bench: Bench) -> None:
+    """P5: after a lost reply it is no refusal either."""
+    bench.put()
+    message = bench.message(entry="e", overlap=Overlap.SKIP)
+    for _ in range(2):
+        assert bench.store.queues.trigger(message, entry="e", force=False, call_id="c").ok
+    assert bench.take(bench.open()) == [message.id]
+
+
+def test_a_fire_that_comes_while_a_triggered_run_lives_overlaps(bench: Bench) -> None:
+    """The slot is the same."""
+    bench.put()
+    id_, _ = trigger(bench)
+    bench.fired(bench.win())
+    bench.promote()
+    assert bench.store.registry.counts("e") == {"promoted": 0, "overlap": 1}
+    assert bench.live() == {id_}
+
+
+class TestCancel:
+    """A run is cancelled wherever it is."""
+
+    @pytest.mark.parametrize("in_ms", [0, HOUR_MS])
+    def test_where_it_waits_it_ends(self, bench: Bench, in_ms: int) -> None:
+        """P5."""
+        id_ = bench.call(in_ms=in_ms, priority=3)
+        assert bench.store.queues.cancel(id_) is CancelReply.REVOKED
+        assert bench.store.results.state(id_) == "REVOKED"
+        assert bench.store.queues.cancel(id_) is CancelReply.ENDED
+        bench.check_places()
+
+    @pytest.mark.parametrize("terminate", [False, True])
+    def test_where_it_is_held_its_worker_is_asked(self, bench: Bench, terminate: bool) -> None:
+        """At its next renewal, until it has dealt with it."""
+        id_ = bench.call()
+        session = bench.open()
+        bench.take(session)
+        assert bench.store.queues.cancel(id_, terminate=terminate) is CancelReply.REQUESTED
+        assert session.renew().cancels == {id_: terminate}
+        assert session.renew().cancels == {id_: terminate}
+        assert session.renew([id_]).cancels == {}
+
+    def test_an_armed_fire_is_withdrawn(self, bench: Bench) -> None:
+        """P2: its due time has an outcome, counted once; it is not armed again."""
+        bench.put()
+        term = bench.win()
+        fire = bench.fire(in_ms=60_000)
+        bench.arm(term, [fire])
+        assert bench.store.queues.cancel(fire.id) is CancelReply.REVOKED
+        assert bench.store.registry.counts("e") == {"withdrawn": 1, "promoted": 0}
+        assert [run.outcome for run in bench.store.history.runs("e")] == ["withdrawn"]
+        assert bench.arm(term, [fire]).armed == 0
+        bench.check_places()
+
+    def test_one_that_waits_for_its_slot_is_withdrawn(self, bench: Bench) -> None:
+        """P2."""
+        bench.put(overlap=Overlap.QUEUE)
+        term = bench.win()
+        bench.fired(term, in_ms=-4_000)
+        bench.promote()
+        waiting = bench.fired(term, in_ms=-2_000)
+        bench.promote()
+        assert bench.store.queues.cancel(waiting.id) is CancelReply.REVOKED
+        assert bench.store.registry.counts("e") == {"withdrawn": 1, "promoted": 1}
+        assert bench.hash(bench.keys.waiting) == {}
+        bench.check_places()
+
+    def test_an_id_that_nobody_knows_is_told(self, bench: Bench) -> None:
+        """It may never have been, or long be over."""
+        assert bench.store.queues.cancel("nobody") is CancelReply.UNKNOWN
+
+
+class TestPurge:
+    """Ends what waits in a queue."""
+
+    def test_ready_and_delayed_calls_end_and_armed_fires_stay(self, bench: Bench) -> None:
+        """Pause their entries instead. What is in flight goes on."""
+        bench.put()
+        armed = bench.fire(in_ms=60_000)
+        bench.arm(bench.win(), [armed])
+        session = bench.open()
+        held = bench.call()
+        bench.take(session)
+        bench.calls(3)
+        bench.calls(2, priority=4)
+        bench.calls(4, in_ms=HOUR_MS)
+        other = bench.call(queue="other")
+        assert bench.store.queues.purge("q") == 9
+        assert bench.live() == {armed.id, held, other}
+        assert len(bench.store.history.runs(state="REVOKED")) == 9
+        bench.check_places()
+
+    def test_thousands_end_a_chunk_at_a_time(self, bench: Bench) -> None:
+        """Fires among them are stepped over."""
+        for i in range(3):
+            bench.put(f"e{i}")
+        bench.arm(bench.win(), [bench.fire(f"e{i}", in_ms=60_000) for i in range(3)])
+        bench.calls(1_500)
+        bench.calls(1_500, in_ms=30_000)
+        bench.calls(700, in_ms=HOUR_MS)
+        assert bench.store.queues.purge("q") == 3_700
+        assert len(bench.live()) == 3
+        bench.check_places()
+
+    def test_ids_without_a_body_do_not_stop_it(self, bench: Bench) -> None:
+        """P11: a failover may leave some."""
+        bench.call_redis("RPUSH", bench.keys.ready("q"), *[f"gone{i}" for i in range(600)])
+        bench.calls(2)
+        assert bench.store.queues.purge("q") == 2
+        assert bench.call_redis("EXISTS", bench.keys.ready("q")) == 0
