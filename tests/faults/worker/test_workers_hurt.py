@@ -105,8 +105,9 @@ def test_workers_killed_in_the_middle_of_work_lose_no_message(lab: Lab) -> None:
     assert steady.running
 
 
-def test_a_supervisor_paused_beyond_its_lease_writes_nothing_and_stops_its_children(lab: Lab) -> None:
-    """Trap 13, P9: its message runs elsewhere; what its own child finished meanwhile is dropped."""
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_supervisor_paused_beyond_its_lease_writes_nothing_and_stops_its_children(lab: Lab, finished: bool) -> None:
+    """Trap 13, P9: its message runs elsewhere; what its own child *finished* meanwhile is dropped, what it still runs stopped."""
     lab.write("""
         @task
         def slow(path, until):
@@ -114,6 +115,7 @@ def test_a_supervisor_paused_beyond_its_lease_writes_nothing_and_stops_its_child
             if len(open(path).readlines()) == 1:
                 while not os.path.exists(until):
                     time.sleep(0.005)
+                mark(until, "over")
                 return "first"
             return "second"
     """)
@@ -123,16 +125,18 @@ def test_a_supervisor_paused_beyond_its_lease_writes_nothing_and_stops_its_child
     paused.pause()
     lab.worker("-n", "other")
     assert lab.value(id_) == "second"
-    lab.let_go()
     child = int(lab.lines("pids")[0])
+    if finished:
+        lab.let_go()
+        lab.wait_lines("go", 1)
     paused.resume()
     paused.told.wait("session.lost")
-    wait_until(lambda: not lives(child), what="its child to be stopped")
+    if not finished:
+        wait_until(lambda: not lives(child), what="its child to be stopped")
     assert lab.value(id_) == "second"
     assert lab.run(id_).worker == "other"
     assert len([run for run in lab.store.history.runs(n=50) if run.id == id_]) == 1
     wait_until(lambda: len(lab.store.sessions.workers()) == 2, what="a new session")
-    paused.told.wait("session.lost")
     lab.processes[1].kill()
     assert lab.value(lab.send("add", 2, 2)) == 4
 
