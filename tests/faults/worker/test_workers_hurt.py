@@ -132,7 +132,7 @@ def test_a_supervisor_paused_beyond_its_lease_writes_nothing_and_stops_its_child
     paused.resume()
     paused.told.wait("session.lost")
     if not finished:
-        wait_until(lambda: not lives(child), what="its child to be stopped")
+        wait_until(lambda: not lives(child), timeout_s=3, what="its child to be stopped at once")
     assert lab.value(id_) == "second"
     assert lab.run(id_).worker == "other"
     assert len([run for run in lab.store.history.runs(n=50) if run.id == id_]) == 1
