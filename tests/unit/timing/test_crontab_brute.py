@@ -231,6 +231,18 @@ def test_far_centuries_repeat_the_near_ones(expr: str, zone: str) -> None:
             assert schedule.previous_ms(fire + times * period + 1) == fire + times * period
 
 
+@pytest.mark.parametrize("zone", ["America/New_York", "Europe/Berlin", "Australia/Lord_Howe", "America/Nuuk"])
+@pytest.mark.parametrize("month", [1, 4, 7, 12])
+def test_nothing_is_lost_where_the_table_of_a_zone_ends(zone: str, month: int) -> None:
+    """The table ends some 400 years after the last change of a law, and a search has to cross that year."""
+    schedule = crontab(f"30 12 8 {month} *", tz=zone)
+    days = [datetime(year, month, 8, 12, 30, tzinfo=zone_info(zone)) for year in range(2390, 2450)]
+    assert walk(schedule, datetime(2390, 1, 1, tzinfo=UTC), datetime(2449, 12, 31, tzinfo=UTC)) == [ms(d) for d in days]
+    assert walk_back(schedule, datetime(2390, 1, 1, tzinfo=UTC), datetime(2449, 12, 31, tzinfo=UTC)) == [
+        ms(d) for d in days
+    ]
+
+
 @pytest.mark.parametrize("zone", ["America/New_York", "Europe/Berlin", "Australia/Lord_Howe"])
 def test_fires_run_up_to_the_end_of_the_calendar(zone: str) -> None:
     """The last years have their fires too, in order, and then there are none."""

@@ -49,9 +49,12 @@ def test_values_ranges_and_steps(field: str, expected: list[int]) -> None:
         ("0 0 LW * *", ["01-30", "02-27", "03-31"]),
         ("0 0 15W * *", ["01-15", "02-16", "03-16"]),  # 15 February and 15 March 2026 are Sundays.
         ("0 0 1W * *", ["01-01", "02-02", "03-02"]),
+        ("0 0 1W 8 *", ["08-03"]),  # A Saturday: the Friday before it is in July.
+        ("0 0 31W 5 *", ["05-29"]),  # A Sunday: the Monday after it is in June.
         ("0 0 31W * *", ["01-30", "03-31", "05-29"]),  # No 31st, no fire.
         ("0 0 * * fri#2", ["01-09", "02-13", "03-13"]),
         ("0 0 * * 5L", ["01-30", "02-27", "03-27"]),
+        ("0 0 * * 5L", ["01-30", "02-27", "03-27", "04-24", "05-29", "06-26", "07-31", "08-28"]),
         ("0 0 * * friL", ["01-30", "02-27", "03-27"]),
         ("0 0 * * 0#5", ["03-29", "05-31", "08-30"]),
         ("0 0 * * 7", ["01-04", "01-11", "01-18"]),
@@ -71,7 +74,7 @@ def test_values_ranges_and_steps(field: str, expected: list[int]) -> None:
     ],
 )
 def test_days(expr: str, expected: list[str]) -> None:
-    assert expected == days(crontab(expr), 3, datetime(2025, 12, 31, tzinfo=UTC))
+    assert expected == days(crontab(expr), len(expected), datetime(2025, 12, 31, tzinfo=UTC))
 
 
 def test_day_fields_are_either_or_unless_one_starts_with_a_star() -> None:

@@ -127,6 +127,16 @@ def test_changes_of_the_clock_around_the_world(expr: str, zone: str, after: str,
     assert expected == fires(crontab(expr, tz=zone), after, len(expected))
 
 
+def test_a_rare_wildcard_is_not_leapt_over_in_a_repeated_hour() -> None:
+    """Its next local time is a year away, and yet it fires again within the hour; the same backwards."""
+    schedule = crontab("*/30 1 1 11 *", tz=NEW_YORK)
+    assert fires(schedule, "2026-11-01T01:45-04:00", 2) == ["11-01T01:00-05:00", "11-01T01:30-05:00"]
+    assert previous(schedule, "2026-11-01T01:00-05:00") == "11-01T01:30-04:00"
+    assert previous(schedule, "2026-11-01T01:20-05:00") == "11-01T01:00-05:00"
+    both = crontab("45 1 1 11 *", tz=NEW_YORK, fold="both")
+    assert previous(both, "2026-11-01T01:20-05:00") == "11-01T01:45-04:00"
+
+
 def test_start_through_a_pytz_zone_keeps_its_instant() -> None:
     """Trap 6: a pytz zone attached with `tzinfo=` is at -04:56; its instant counts, its offset is not taken over."""
     schedule = crontab("0 0 * * *", tz=pytz.timezone(NEW_YORK))

@@ -70,6 +70,11 @@ def test_no_answer_takes_long(schedule: Schedule, at_ms: int) -> None:
     assert fastest_us(schedule, at_ms, 1) < 50_000
 
 
+def test_a_search_that_cannot_succeed_ends_after_one_turn_of_the_calendar() -> None:
+    """And not in the year 9999, which would take twenty times as long."""
+    assert fastest_us(WORST[0], START_MS, 1) < 5_000
+
+
 def test_declaring_is_cheap() -> None:
     """Ten thousand entries are declared in seconds at the most; 400 different ones stand for them."""
     started_s = time.perf_counter()
