@@ -30,6 +30,7 @@ class History:
         """
         chosen = [run for run in self.in_flight() if _matches(run, entry, state)]
         before_ms: int | None = None
+        known: set[str] = set()
         if entry is not None:
             own = [
                 _decode(data) for data in reversed(self._connection.call("LRANGE", self._keys.entry_runs(entry), 0, -1))
@@ -37,7 +38,7 @@ class History:
             chosen += [run for run in own if _matches(run, entry, state)]
             if len(own) < ENTRY_RUNS_MAX:
                 return chosen[:n]
-            before_ms = own[-1].finished_ms
+            before_ms, known = own[-1].finished_ms, {run.id for run in own}
         end = -1
         while len(chosen) < n:
             chunk = self._connection.call("LRANGE", self._keys.runs, end - SCAN_CHUNK + 1, end)
@@ -45,7 +46,7 @@ class History:
             chosen += [
                 run
                 for run in runs
-                if _matches(run, entry, state) and (before_ms is None or run.finished_ms < before_ms)
+                if _matches(run, entry, state) and (before_ms is None or _is_older(run, before_ms, known))
             ]
             if len(chunk) < SCAN_CHUNK:
                 break
@@ -108,6 +109,11 @@ class History:
                     )
                 )
         return runs
+
+
+def _is_older(run: Run, before_ms: int, known: set[str]) -> bool:
+    """Whether *run* lies before what is *known* of an entry: many end in one millisecond."""
+    return run.finished_ms < before_ms or (run.finished_ms == before_ms and bool(run.state) and run.id not in known)
 
 
 def _matches(run: Run, entry: str | None, state: str | None) -> bool:

@@ -19,7 +19,7 @@ def trigger(
     record = bench.store.registry.get("e")
     assert record is not None
     assert record.entry is not None
-    message = bench.message(entry="e", overlap=record.entry.overlap, in_ms=in_ms, **header)
+    message = bench.message(entry="e", overlap=record.entry.overlap, in_ms=in_ms)
     return message.id, bench.store.queues.trigger(message, entry="e", force=force, call_id=call_id or new_id())
 
 
