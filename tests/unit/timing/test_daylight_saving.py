@@ -135,6 +135,8 @@ def test_a_rare_wildcard_is_not_leapt_over_in_a_repeated_hour() -> None:
     assert previous(schedule, "2026-11-01T01:20-05:00") == "11-01T01:00-05:00"
     both = crontab("45 1 1 11 *", tz=NEW_YORK, fold="both")
     assert previous(both, "2026-11-01T01:20-05:00") == "11-01T01:45-04:00"
+    both = crontab("45 2 25 10 *", tz="Europe/Berlin", fold="both")
+    assert previous(both, "2026-10-25T02:20+01:00") == "10-25T02:45+02:00"
 
 
 def test_start_through_a_pytz_zone_keeps_its_instant() -> None:
