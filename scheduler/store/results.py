@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 from redis import exceptions as failures
 
-from scheduler.errors import ResultTimeoutError, StoreUnavailableError
+from scheduler.errors import ResultTimeoutError, StoreRefusedError, StoreUnavailableError
 from scheduler.model import READY_STATES, ResultRecord, State
 from scheduler.store.connection import Connection
 from scheduler.store.keys import Keys
@@ -97,7 +98,8 @@ class _Waiter:
         seconds, micros = self._source.call("TIME")
         until_ms = int(seconds) * 1000 + int(micros) // 1000 + int(LOOK_AGAIN_S * 2000) + WAITER_GRACE_MS
         waited = self._keys.waited
-        self._source.pipeline([("ZADD", waited, until_ms, self._id), ("PEXPIRE", waited, WAITED_TTL_MS)])
+        with suppress(StoreRefusedError):  # Redis is full: nobody will call us, but we look for ourselves
+            self._source.pipeline([("ZADD", waited, until_ms, self._id), ("PEXPIRE", waited, WAITED_TTL_MS)])
 
     def _subscribe(self) -> None:
         self._subscription = self._source.dedicated()
