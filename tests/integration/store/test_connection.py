@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 import pytest
@@ -110,7 +110,7 @@ class TestMemory:
     def test_what_needs_memory_is_refused_and_nothing_is_half_written(self, full: Bench, what: str) -> None:
         """P5, P12."""
         message = full.message(entry="e")
-        calls = {
+        calls: dict[str, Callable[[], object]] = {
             "enqueue": lambda: full.store.queues.enqueue([message, full.message(in_ms=9_000)], call_id=new_id()),
             "arm": lambda: full.arm(self.term, [self.fire]),
             "trigger": lambda: full.store.queues.trigger(message, entry="e", force=False, call_id=new_id()),
