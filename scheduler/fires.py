@@ -88,13 +88,13 @@ COUNT_MAX = 10_000
 """A stretch is counted exactly up to here."""
 
 
-def stretch(schedule: Schedule, after_ms: int, until_ms: int) -> Stretch:
-    """The due times in (*after_ms*, *until_ms*]; one pass at most, however long it is."""
+def stretch(schedule: Schedule, after_ms: int, until_ms: int, *, count_max: int = COUNT_MAX) -> Stretch:
+    """The due times in (*after_ms*, *until_ms*]; counted exactly up to *count_max*, however long it is."""
     first_ms, last_ms = schedule.next_ms(after_ms), schedule.previous_ms(until_ms + 1)
     if first_ms is None or last_ms is None or first_ms > last_ms:
         return NO_STRETCH
     length, due_ms = 1, schedule.next_ms(first_ms)
-    while due_ms is not None and due_ms <= last_ms and length < COUNT_MAX:
+    while due_ms is not None and due_ms <= last_ms and length < count_max:
         length, due_ms = length + 1, schedule.next_ms(due_ms)
     return Stretch(first_ms, last_ms, length)
 

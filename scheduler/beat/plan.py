@@ -17,7 +17,7 @@ from itertools import count, islice
 from typing import NamedTuple
 
 from scheduler.errors import ScheduleError
-from scheduler.fires import FireMaker, schedule_of, stretch
+from scheduler.fires import COUNT_MAX, FireMaker, Stretch, schedule_of, stretch
 from scheduler.model import Catchup, EntryRecord, Fire, OutcomeReason, Skip
 from scheduler.timing import Schedule
 
@@ -25,7 +25,7 @@ from scheduler.timing import Schedule
 class Planned:
     """An entry in force, and how far it is armed."""
 
-    __slots__ = ("alive", "from_ms", "group", "maker", "mark_ms", "name", "revision", "settled")
+    __slots__ = ("alive", "from_ms", "group", "lags", "maker", "mark_ms", "name", "revision")
 
     def __init__(self, record: EntryRecord, maker: FireMaker) -> None:
         self.name = record.name
@@ -36,7 +36,8 @@ class Planned:
         self.from_ms = record.mark_ms if start_ms is None else max(record.mark_ms, start_ms - 1)
         """Due times after this are to be armed."""
         self.group: Group | None = None
-        self.settled = False
+        self.lags = False
+        """It stands in the heap of those that lag."""
         self.alive = True
 
     @property
@@ -89,6 +90,8 @@ class Plan:
         self._resumes: list[tuple[int, str, int]] = []
         self._order = count()
         self._emission: Iterator[Fire | Skip] | None = None
+        self._stretches: dict[tuple[Schedule, int, int], Stretch] = {}
+        self._count_left = COUNT_MAX
 
     def __len__(self) -> int:
         return len(self._planned)
@@ -114,7 +117,7 @@ class Plan:
             planned = Planned(record, maker)
             group = self._groups.get(schedule)
             if group is None:
-                group = Group(schedule, schedule.next_ms(max(planned.from_ms, now_ms)))
+                group = Group(schedule, schedule.next_ms(max(record.mark_ms, now_ms)))
                 self._groups[schedule] = group
                 self._push(group)
             first_ms = schedule.next_ms(planned.from_ms)
@@ -125,7 +128,7 @@ class Plan:
         group.members[record.name] = planned
         self._planned[record.name] = planned
         if first_ms is not None and (group.due_ms is None or first_ms < group.due_ms):
-            heapq.heappush(self._lagging, (first_ms, next(self._order), planned))
+            self._lag(planned, first_ms)
         if group.due_ms is None and first_ms is None:
             self._drop(record.name)
 
@@ -133,6 +136,8 @@ class Plan:
         """The next fires due within the horizon, at most *limit* with skips; an empty batch when all are armed."""
         if self._emission is None:
             self._emission = self._emit(now_ms)
+            self._stretches.clear()
+        self._count_left = COUNT_MAX
         items = list(islice(self._emission, limit))
         if len(items) < limit:
             self._emission = None
@@ -161,8 +166,10 @@ class Plan:
 
     def _emit(self, now_ms: int) -> Iterator[Fire | Skip]:
         arm_until_ms = now_ms + self.horizon_ms
+        self._fall_behind(now_ms)
         while self._lagging and self._lagging[0][0] <= arm_until_ms:
             due_ms, _, planned = heapq.heappop(self._lagging)
+            planned.lags = False
             if planned.alive:
                 yield from self._catch_up(planned, due_ms, now_ms, arm_until_ms)
         while self._due and self._due[0][0] <= arm_until_ms:
@@ -177,18 +184,36 @@ class Plan:
                     if fire is not None:
                         yield fire
 
+    def _fall_behind(self, now_ms: int) -> None:
+        """
+        Where a whole group was missed (we were paused, or Redis was away), its members lag: what they missed is a stretch each,
+        not fire after fire.
+        """
+        while self._due and self._due[0][0] < now_ms - self._late_limit_ms:
+            due_ms, _, group = heapq.heappop(self._due)
+            if group.due_ms != due_ms:
+                continue
+            group.due_ms = group.schedule.next_ms(now_ms)
+            self._push(group)
+            for planned in group.members.values():
+                if planned.from_ms < due_ms:
+                    self._lag(planned, due_ms)
+
+    def _lag(self, planned: Planned, due_ms: int) -> None:
+        if not planned.lags:
+            planned.lags = True
+            heapq.heappush(self._lagging, (due_ms, next(self._order), planned))
+
     def _catch_up(self, planned: Planned, due_ms: int, now_ms: int, arm_until_ms: int) -> Iterator[Fire | Skip]:
-        """What *planned* has not armed between its mark and its group; first, once, what was missed."""
+        """What *planned* has not armed between its mark and its group; first what was missed."""
         schedule, group = planned.maker.schedule, planned.group
-        if not planned.settled:
-            planned.settled = True
-            yield from self._settle_missed(planned, due_ms, now_ms)
+        yield from self._settle_missed(planned, due_ms, now_ms)
         following = schedule.next_ms(planned.from_ms)
         while following is not None and planned.alive:
             if group is not None and group.due_ms is not None and following >= group.due_ms:
                 return
             if following > arm_until_ms:
-                heapq.heappush(self._lagging, (following, next(self._order), planned))
+                self._lag(planned, following)
                 return
             due_ms, following = following, schedule.next_ms(following)
             fire = self._fire(planned, due_ms, following, now_ms)
@@ -203,21 +228,32 @@ class Plan:
         if there is one, else the newest missed.
         """
         entry, schedule = planned.maker.entry, planned.maker.schedule
-        limit_ms = now_ms - self._late_limit_ms - entry.countdown_ms
+        # Jitter puts a fire off by as much at most; whether it is late then, promotion sees.
+        limit_ms = now_ms - self._late_limit_ms - entry.countdown_ms - entry.jitter_ms
         if first_ms >= limit_ms:
             return
         give_up_before_ms = limit_ms
+        last_ms = now_ms if entry.until_ms is None else min(now_ms, entry.until_ms)
         if entry.catchup is Catchup.ALL:
             give_up_before_ms = min(limit_ms, now_ms - entry.catchup_window_ms)
         elif entry.catchup is Catchup.LATEST:
-            newest_ms = schedule.previous_ms(now_ms + 1)
+            newest_ms = schedule.previous_ms(last_ms + 1)
             if newest_ms is not None and newest_ms < limit_ms:
                 give_up_before_ms = newest_ms
-        missed = stretch(schedule, first_ms - 1, give_up_before_ms - 1)
+        missed = self._stretch(schedule, first_ms - 1, min(give_up_before_ms - 1, last_ms))
         if not missed.length:
             return
         yield Skip(planned.name, planned.state, OutcomeReason.MISSED, *missed, missed.to_ms)
         planned.mark_ms = planned.from_ms = missed.to_ms
+
+    def _stretch(self, schedule: Schedule, after_ms: int, until_ms: int) -> Stretch:
+        """As `stretch`; entries of one group share the count, and a batch counts so much at most: a tick must end."""
+        key = (schedule, after_ms, until_ms)
+        found = self._stretches.get(key)
+        if found is None:
+            found = self._stretches[key] = stretch(schedule, after_ms, until_ms, count_max=max(1, self._count_left))
+            self._count_left -= found.length
+        return found
 
     def _fire(self, planned: Planned, due_ms: int, next_ms: int | None, now_ms: int) -> Fire | None:
         entry = planned.maker.entry
