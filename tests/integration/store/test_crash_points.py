@@ -51,7 +51,7 @@ class Crashing:
             return self._run(name, *args, **options)
         if self._how == "before":
             raise Crash
-        reply = self._run(name, *args, **options)
+        self._run(name, *args, **options)
         if self._how == "reply lost":
             # What `Connection` does: it cannot know, so it calls again.
             return self._run(name, *args, **options)
