@@ -61,14 +61,15 @@ clean: ## remove all that was made here: .venv, caches, and the state of `make r
 	rm -rf $(VENV) build dist ./*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .steadybeat var
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Some tests want Debian's own Redis beside the embedded Valkey. Root may install it; for others they are skipped, with the reason.
-redis: $(DEV)
-	@if ! command -v redis-server > /dev/null; then \
+# Some tests want Debian's own Redis beside the embedded Valkey, and faketime to step a server's clock. Root may install them; for
+# others those tests are skipped, with the reason.
+redis:
+	@if ! command -v redis-server > /dev/null || ! command -v faketime > /dev/null; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
-	    echo "== installing redis-server"; \
-	    { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install redis-server; } > $(VENV)/apt.log 2>&1 \
-	    || echo "redis-server could not be installed ($(VENV)/apt.log); its tests will be skipped"; \
-	  else echo "redis-server is not installed; its tests will be skipped (Debian: apt install redis-server)"; fi; fi
+	    echo "== installing redis-server and faketime"; \
+	    { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install redis-server faketime; } > $(VENV)/apt.log 2>&1 \
+	    || echo "redis-server and faketime could not be installed ($(VENV)/apt.log); their tests will be skipped"; \
+	  else echo "redis-server or faketime is not installed; their tests will be skipped (Debian: apt install redis-server faketime)"; fi; fi
 
 $(VENV)/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null \
