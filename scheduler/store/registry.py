@@ -143,6 +143,9 @@ class RegistryStore:
             mistakes: Kept for `sched status`.
         """
         load = int(self._connection.call("HINCRBY", self._keys.meta, "loads", 1))
+        # Claimed before we look: an older load that is being published cannot slip in between our look and our change.
+        if self._apply((), load=load) is None:
+            return Published(load, superseded=True)
         # Names as keys, in order: a later round works out anew only what somebody else had changed meanwhile.
         added: dict[str, None] = {}
         changed: dict[str, None] = {}

@@ -30,12 +30,12 @@ local function state_of(entry)
     return state
 end
 
--- "A" if `state` is what the planner saw, "D" if only the mark differs and has passed `due`, else "S".
+-- "D" if the mark has passed `due` under the revision that the planner saw, "A" if the mark is what it saw too, else "S".
 local function judge(state, seen, due)
-    if state == seen then return 'A' end
     local revision, mark = string.match(state, '^(%d+) (%-?%d+)$')
-    if revision and revision == string.match(seen, '^(%d+) ') and tonumber(mark) >= due then return 'D' end
-    return 'S'
+    if not revision or revision ~= string.match(seen, '^(%d+) ') then return 'S' end
+    if tonumber(mark) >= due then return 'D' end
+    return state == seen and 'A' or 'S'
 end
 
 local function move_mark(entry, state, mark)

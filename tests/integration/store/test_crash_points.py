@@ -179,7 +179,7 @@ def prepare(world: World, name: str) -> None:
 
 
 CALLS = {
-    "beat": ["change", "elect", "arm", "promote", "renew_term", "promote", "resign"],
+    "beat": ["change", "change", "elect", "arm", "promote", "renew_term", "promote", "resign"],
     "producer": ["enqueue"],
     "worker": ["open", "take", "finish", "take", "renew", "retry", "release", "reconcile", "finish", "close"],
 }

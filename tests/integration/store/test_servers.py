@@ -1,0 +1,120 @@
+"""Every script on every server that we promise to work with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.resources import files
+from uuid import uuid4
+
+import pytest
+
+from scheduler.config import Config
+from scheduler.model import Overlap, Skip
+from scheduler.store import Store, open_store
+from scheduler.store.presence import BeatInfo
+from tests.support.bench import HOUR_MS, Bench
+
+pytestmark = pytest.mark.redis
+
+
+@pytest.fixture(params=["valkey", "redis"])
+def anywhere(request: pytest.FixtureRequest) -> Iterator[Bench]:
+    """A workbench on the embedded Valkey, and on Debian's Redis."""
+    server = request.getfixturevalue("server" if request.param == "valkey" else "debian_redis")
+    store = open_store(Config(redis_url=server.url, namespace=f"t{uuid4().hex[:12]}"))
+    yield Bench(store)
+    store.close()
+
+
+def test_every_script_does_its_work(anywhere: Bench) -> None:
+    """One story that runs them all; what each must do is told in its own file."""
+    bench, store = anywhere, anywhere.store
+    ran = _watch(store)
+    for overlap in Overlap:
+        bench.put(f"e{overlap}", overlap=overlap, max_runs=50)
+    store.registry.pause("e0", until_ms=bench.now_ms + HOUR_MS)
+    store.registry.resume("e0")
+    old, term = bench.win(), bench.win()
+    assert old != term
+    for ago_ms in (3_000, 2_000):
+        for overlap in Overlap:
+            bench.fired(term, f"e{overlap}", in_ms=-ago_ms)
+        bench.promote()
+    state = store.registry.state("e0")
+    bench.arm(term, [], [Skip("e0", state.state, "missed", 1, state.mark_ms + 1, 3, state.mark_ms + 1)])
+    store.leadership.renew(term.number, term.holder, tick_age_ms=3, caught_up=2)
+    store.presence.show(BeatInfo(id="b", name="b", host="h", pid=1, version="1", tzdata="1", role="x", load=1))
+    ids = bench.calls(20, priority=3)
+    bench.calls(20, in_ms=HOUR_MS)
+    store.queues.enqueue([bench.message()._replace(body=b"\x01" + b"\xff" * 90)], call_id="x")
+    message = bench.message(entry="e1", overlap=Overlap.SKIP)
+    assert not store.queues.trigger(message, entry="e1", force=False, call_id="t").ok
+    assert store.queues.trigger(message, entry="e1", force=True, call_id="u").ok
+    session, dying = bench.open(), bench.open()
+    taken = bench.take(session, 10)
+    assert taken == ids[:10]
+    bench.take(dying, 5)
+    bench.finish(session, taken[0], state="FAILURE")
+    bench.finish(session, taken[1], state="FAILURE", dead=True)
+    body = store.queues.body(taken[2])
+    assert body
+    session.retry(taken[2], body, delay_ms=-1, attempt=2, result=b'{"state":"RETRY"}')
+    session.release(taken[3:5], delay_ms=50)
+    session.release([taken[5]], lost=True)
+    store.queues.cancel(taken[6], terminate=True)
+    store.queues.cancel(ids[-1])
+    assert session.renew().cancels == {taken[6]: True}
+    session.reconcile(taken[7:])
+    store.sessions.reclaim(dying.id, store.sessions.observe()[dying.id])
+    bench.check_places()
+    session.close()
+    store.queues.purge("q")
+    bench.check_places()
+    store.registry.publish({}, clean=True, mistakes=(), by="b")
+    store.leadership.resign(term.number, term.holder)
+    assert bench.live() == set()
+    assert store.queues.depths()["q"] == (0, 0, 0)
+    assert ran == _entry_points()
+
+
+def test_the_largest_batches_pass(anywhere: Bench) -> None:
+    """What `unpack` has room for differs with how a server was built."""
+    bench = anywhere
+    ids = bench.calls(9_000)
+    session = bench.open()
+    for _ in range(9):
+        bench.take(session, 1_000)
+    session.finish([bench.outcome(id_) for id_ in ids[:1_000]])
+    session.release(ids[1_000:9_000])
+    assert bench.live() == set(ids[1_000:])
+    bench.check_places()
+    bench.calls(1_000, in_ms=-5)
+    assert bench.promote() == 500
+    session.close()
+
+
+def _watch(store: Store) -> set[str]:
+    """The names of the scripts that are run from now on."""
+    run, ran = store.connection.run, set()
+
+    def note(name: str, *args: object, **options: object) -> object:
+        ran.add(name)
+        return run(name, *args, **options)  # type: ignore[arg-type]
+
+    store.connection.run = note  # type: ignore[method-assign]
+    return ran
+
+
+def _entry_points() -> set[str]:
+    """The Lua files that nobody includes."""
+    texts = {
+        file.name.removesuffix(".lua"): file.read_text() for file in files("scheduler.store").joinpath("lua").iterdir()
+    }
+    included = {
+        name
+        for text in texts.values()
+        for line in text.splitlines()
+        if line.startswith("--@include")
+        for name in line.split()[1:]
+    }
+    return set(texts) - included
