@@ -21,6 +21,12 @@ from scheduler.fires import COUNT_MAX, FireMaker, Stretch, schedule_of, stretch
 from scheduler.model import Catchup, EntryRecord, Fire, OutcomeReason, Skip
 from scheduler.timing import Schedule
 
+COUNT_MIN = 100
+"""
+Every missed stretch is counted exactly up to here, and those of a batch together up to `COUNT_MAX`: a tick must end, however long
+we were away.
+"""
+
 
 class Planned:
     """An entry in force, and how far it is armed."""
@@ -251,7 +257,9 @@ class Plan:
         key = (schedule, after_ms, until_ms)
         found = self._stretches.get(key)
         if found is None:
-            found = self._stretches[key] = stretch(schedule, after_ms, until_ms, count_max=max(1, self._count_left))
+            found = self._stretches[key] = stretch(
+                schedule, after_ms, until_ms, count_max=max(COUNT_MIN, self._count_left)
+            )
             self._count_left -= found.length
         return found
 
