@@ -1,4 +1,4 @@
--- Ready lists and wake tokens. Needs core.lua.
+-- Ready lists and wake tokens. Needs PREFIX, which core.lua has.
 
 local function ready_key(queue, priority)
     local key = PREFIX .. 'q:' .. queue .. ':ready'
