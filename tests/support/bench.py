@@ -85,12 +85,18 @@ class Bench:
         return Term(won.number, holder)
 
     def fire(
-        self, name: str = "e", *, in_ms: int = 0, next_in_ms: int | None = None, late_limit_ms: int = LATE_LIMIT_MS
+        self,
+        name: str = "e",
+        *,
+        in_ms: int = 0,
+        next_in_ms: int | None = None,
+        late_limit_ms: int = LATE_LIMIT_MS,
+        now_ms: int = 0,
     ) -> Fire:
         """A fire of *name* due in *in_ms* (negative: in the past), from what stands on Redis."""
         record = self.store.registry.state(name)
         assert record.entry is not None
-        now_ms = self.now_ms
+        now_ms = now_ms or self.now_ms
         maker = FireMaker(
             record.entry, schedule_of(record.entry), namespace=self.keys.namespace, late_limit_ms=late_limit_ms
         )

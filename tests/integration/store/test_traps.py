@@ -44,11 +44,15 @@ def test_trap_1_an_arm_planned_before_a_change_arrives_after_it(bench: Bench, ch
 
 def test_trap_2_an_edit_lands_between_due_and_promotion(bench: Bench) -> None:
     """Only what is due later is withdrawn; what is due goes on with its old bytes, once."""
-    bench.put(countdown_ms=300)
+    each_second = crontab("* * * * * *").as_data()
+    bench.put(schedule=each_second, countdown_ms=1_500)
     term = bench.win()
-    fire = bench.fired(term, in_ms=-100)
-    assert fire.at_ms > bench.now_ms
-    record = bench.put(period="2h", countdown_ms=300)
+    bench.move_mark("e", 5_000)
+    now_ms = bench.now_ms
+    fire = bench.fire(in_ms=now_ms // 1_000 * 1_000 - now_ms, now_ms=now_ms)
+    assert bench.arm(term, [fire]).armed == 1
+    assert fire.due_ms <= bench.now_ms < fire.at_ms
+    record = bench.put(schedule=crontab("0 0 1 1 *").as_data(), countdown_ms=1_500)
     assert record.mark_ms >= fire.due_ms, "the new schedule does not fire it again"
     while not (taken := bench.take(bench.open())):
         pass
