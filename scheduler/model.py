@@ -92,6 +92,23 @@ class RunOptions(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     soft_time_limit_ms: int | msgspec.UnsetType | None = msgspec.UNSET
 
 
+class Watch(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """
+    When somebody is to be told about an entry.
+
+    Attributes:
+        alert_after_ms: Tell if a due time has seen no success so long after it.
+        alert_failures: Tell after so many failures in a row.
+        pause_failures: Pause it after so many failures in a row.
+        ping_url: Called when a run starts, succeeds and fails, as healthchecks does it.
+    """
+
+    alert_after_ms: int | None = None
+    alert_failures: int | None = None
+    pause_failures: int | None = None
+    ping_url: str = ""
+
+
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=False, kw_only=True):
     """
     What a user declared, complete and as data: the leader plans from it without any task code.
@@ -115,6 +132,8 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fiel
     """After the due time."""
     expires_at_ms: int | None = None
     """The other form of `expires`: a moment."""
+    expires_next: bool = False
+    """The third form: when the due time after it comes."""
     overlap: Overlap = Overlap.SKIP
     catchup: Catchup = Catchup.LATEST
     catchup_window_ms: int = 86_400_000
@@ -127,6 +146,8 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fiel
     result_expires_ms: int = 86_400_000
     run: RunOptions | None = None
     """None: in all of this as the task says."""
+    watch: Watch | None = None
+    """None: nobody is told."""
     tags: tuple[str, ...] = ()
     description: str = ""
     headers: dict[str, Any] = {}

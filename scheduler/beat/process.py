@@ -232,7 +232,7 @@ class Beat:
 
     def _heed_reloads(self) -> None:
         """Load again when somebody asks for it, or when Redis has lost what we published."""
-        requests, newest = self._store.registry.reload_requests(), self._store.registry.load_info().number
+        requests, newest = self._store.loads.reload_requests(), self._store.loads.info().number
         if self._reloads_seen is not None and requests > self._reloads_seen:
             self.reload()
         self._reloads_seen = requests
@@ -242,7 +242,7 @@ class Beat:
             self.reload()
 
     def _publish(self, reply: LoadReply) -> None:
-        published = self._store.registry.publish(
+        published = self._store.loads.publish(
             {entry.name: entry for entry in reply.entries},
             clean=reply.complete and not reply.broken_files and not reply.failed,
             mistakes=[reply.failed] if reply.failed else reply.mistakes,

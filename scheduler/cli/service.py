@@ -18,8 +18,8 @@ from scheduler.cli.queues import QUEUE_COLUMNS, QueueView, queue_views
 from scheduler.clock import iso
 
 if TYPE_CHECKING:
+    from scheduler.store.loads import LoadInfo
     from scheduler.store.presence import BeatInfo
-    from scheduler.store.registry import LoadInfo
     from scheduler.store.sessions import LiveWorker
 
 SKEW_SHOWN_S = 0.1
@@ -63,7 +63,7 @@ def _look(sched: Invocation) -> Status:
         beats=store.presence.beats(),
         workers=store.sessions.workers(),
         queues=queue_views(sched),
-        load=store.registry.load_info(),
+        load=store.loads.info(),
         clock_skew_s=skew_s,
     )
 
@@ -187,7 +187,7 @@ def reload(sched: Invocation) -> None:
     """
     store = sched.store
     beats = [beat.name for beat in store.presence.beats()]
-    number = store.registry.request_reload()
+    number = store.loads.request_reload()
     if not beats:
         say("sched: no beat lives now; one that starts loads its files anyway")
     sched.out.one(

@@ -10,8 +10,10 @@ from scheduler.store.keys import Keys
 
 if TYPE_CHECKING:
     from scheduler.config import Config
+    from scheduler.store.change import Changer
     from scheduler.store.history import History
     from scheduler.store.leadership import Leadership
+    from scheduler.store.loads import Loads
     from scheduler.store.presence import Presence
     from scheduler.store.queues import Queues
     from scheduler.store.registry import RegistryStore
@@ -41,7 +43,21 @@ class Store:
         """The entries, their marks and pauses."""
         from scheduler.store.registry import RegistryStore  # noqa: PLC0415
 
-        return RegistryStore(self.connection, self.keys, late_limit_ms=self._late_limit_ms)
+        return RegistryStore(self.connection, self.keys, self.changer)
+
+    @cached_property
+    def changer(self) -> Changer:
+        """How entries change."""
+        from scheduler.store.change import Changer  # noqa: PLC0415
+
+        return Changer(self.connection, self.keys, late_limit_ms=self._late_limit_ms)
+
+    @cached_property
+    def loads(self) -> Loads:
+        """What the schedule files said, and asking for them to be read again."""
+        from scheduler.store.loads import Loads  # noqa: PLC0415
+
+        return Loads(self.connection, self.keys, self.registry, self.changer)
 
     @cached_property
     def leadership(self) -> Leadership:

@@ -114,4 +114,4 @@ def test_follower_shows_itself_and_its_load(site: Site) -> None:
     )
     assert {beat.pid for beat in shown.values()} == {process.pid for process in site.processes}
     assert leader.pid in {beat.pid for beat in shown.values()}
-    assert max(beat.load for beat in site.store.presence.beats()) == site.store.registry.load_info().number
+    assert max(beat.load for beat in site.store.presence.beats()) == site.store.loads.info().number

@@ -6,7 +6,7 @@
 -- A load that is older than the newest changes nothing (trap 4).
 --
 -- KEYS  1–12 core · 13 registry · 14 marks · 15 meta · 16 changes · 17 paused · 18 nudge
--- ARGV  1 number of the load, or 0 for a change by hand
+-- ARGV  1 number of the load, or 0 for a change by hand · 2 who made it · 3 the mistakes in its files, as JSON
 --       then for each change: entry, state, definition, pause, move, limit, first and last due time of a pause that ends and how
 --       many lie in it, how many fires may be armed, and for each of these: id, due, its queue, new body or "", its queue then, its moment then.
 --         state       "revision mark" as the caller read it, "" if there was none
@@ -23,7 +23,9 @@ if load > 0 and newest > load then return { 'SUPERSEDED' } end
 
 redis.call('HDEL', KEYS[13], '') -- a first write that needs no memory: what takes fires away must pass on a full Redis
 local now = server_time()
-if load > newest then redis.call('HSET', KEYS[15], 'load', load) end
+if load > newest then
+    redis.call('HSET', KEYS[15], 'load', load, 'load_by', ARGV[2], 'load_ms', string.format('%.0f', now), 'mistakes', ARGV[3])
+end
 
 local function withdraw_or_renew(id, due, queue, body, new_queue, at)
     if due <= now or not redis.call('ZSCORE', delayed_key(queue), id) then return end
@@ -98,7 +100,7 @@ local function change(at)
     return new_state, after
 end
 
-local reply, at = { 'OK' }, 2
+local reply, at = { 'OK' }, 4
 while at <= #ARGV do reply[#reply + 1], at = change(at) end
 if #reply > 1 and redis.call('LLEN', KEYS[18]) == 0 then redis.call('RPUSH', KEYS[18], '1') end
 return reply

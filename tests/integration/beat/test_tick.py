@@ -208,7 +208,7 @@ def test_a_thousand_entries_at_one_moment_are_armed_and_promoted_once(leader: Le
     entries = {
         name: bench.entry(name, schedule=crontab("*/5 * * * * *").as_data(), overlap=Overlap.ALLOW) for name in names
     }
-    bench.store.registry.publish(entries, clean=True, mistakes=(), by="t")
+    bench.store.loads.publish(entries, clean=True, mistakes=(), by="t")
     wait_until(lambda: (leader.ticker.tick(), leader.armed() >= 2_000)[1], timeout_s=20)
     leader.settle(timeout_s=20)
     per_entry = Counter(state.split(" ")[1] for state in bench.store.registry.marks().values())

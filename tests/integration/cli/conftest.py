@@ -63,4 +63,4 @@ def make_entry(name: str, **options: Any) -> Entry:
 def publish(store: Store, *entries: Entry) -> None:
     """Make these the entries of the namespace, as a beat does."""
     by_name = {entry.name: entry for entry in entries}
-    store.registry.publish(by_name, clean=True, mistakes=[], by="beat-a")
+    store.loads.publish(by_name, clean=True, mistakes=[], by="beat-a")

@@ -372,10 +372,10 @@ def test_status_with_a_leader(sched: Sched, store: Store) -> None:
 def test_status_shows_the_mistakes_of_the_newest_load(sched: Sched, store: Store) -> None:
     """P12: a broken file is seen for as long as it is broken."""
     mistake = "schedules/x.py:3: entry 'x': crontab '61 * * * *': minute 61 is outside 0–59"
-    store.registry.publish({}, clean=False, mistakes=[mistake], by="beat-a")
+    store.loads.publish({}, clean=False, mistakes=[mistake], by="beat-a")
     assert mistake in sched("status").out
     assert sched("status", "-o", "json").data["load"]["mistakes"] == [mistake]
-    store.registry.publish({}, clean=True, mistakes=[], by="beat-a")
+    store.loads.publish({}, clean=True, mistakes=[], by="beat-a")
     assert sched("status", "-o", "json").data["load"]["mistakes"] == []
 
 
@@ -412,10 +412,10 @@ def test_purge_ends_what_waits_only_when_it_is_meant(sched: Sched, store: Store)
 
 
 def test_reload_reaches_the_beats(sched: Sched, store: Store) -> None:
-    before = store.registry.reload_requests()
+    before = store.loads.reload_requests()
     said = sched("reload", "-o", "json")
     assert said.code == 0
-    assert store.registry.reload_requests() == before + 1
+    assert store.loads.reload_requests() == before + 1
 
 
 def test_jsonl_is_one_value_a_line(sched: Sched, store: Store) -> None:

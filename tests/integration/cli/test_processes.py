@@ -133,7 +133,7 @@ def test_reload_makes_the_beats_load_their_files_again(start: Start, store: Stor
     wait_until(lambda: len(store.registry.all()) == 4, timeout_s=20, what="the new entries")
     (folder / "schedules" / "more.py").write_text(BROKEN, "utf-8")
     run(start, "reload")
-    wait_until(lambda: store.registry.load_info().mistakes, timeout_s=20, what="the mistakes")
+    wait_until(lambda: store.loads.info().mistakes, timeout_s=20, what="the mistakes")
     assert len(store.registry.all()) == 4
     assert "schedules/more.py:4: crontab '61 * * * *': minute 61 is outside 0–59" in run(start, "status")[1]
 

@@ -114,7 +114,7 @@ def test_a_stale_fire_is_named_and_the_others_pass(bench: Bench) -> None:
 def test_five_hundred_fires_pass_in_one_call(bench: Bench) -> None:
     """The largest batch that the scripts promise to carry."""
     names = [f"e{i}" for i in range(500)]
-    bench.store.registry.publish({name: bench.entry(name) for name in names}, clean=True, mistakes=(), by="t")
+    bench.store.loads.publish({name: bench.entry(name) for name in names}, clean=True, mistakes=(), by="t")
     for name in names:
         bench.move_mark(name, 1_000)
     fires = [bench.fire(name, in_ms=-5) for name in names]

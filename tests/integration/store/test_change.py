@@ -10,6 +10,7 @@ import pytest
 from scheduler.errors import NotFoundError, RefusedError
 from scheduler.fires import FireMaker, schedule_of
 from scheduler.model import EntryRecord, Fire
+from scheduler.store.change import Change
 from scheduler.timing import every
 from scheduler.wire import decode_header
 from tests.support.bench import Bench, paused_since
@@ -53,7 +54,7 @@ def test_a_change_of_the_schedule_withdraws_what_is_armed_ahead(bench: Bench, ch
     elif change == "pause":
         record = bench.store.registry.pause("e")
     elif change == "remove":
-        bench.store.registry.publish({}, clean=True, mistakes=(), by="t")
+        bench.store.loads.publish({}, clean=True, mistakes=(), by="t")
         record = bench.store.registry.state("e")
     elif change == "disable":
         record = bench.put(period="1s", enabled=False)
@@ -113,7 +114,7 @@ def test_the_mark_never_falls_below_what_was_promoted(bench: Bench) -> None:
     bench.call_redis("HSET", bench.keys.promoted, "e", f"{ahead_ms} 1")
     assert bench.put(period="2h").mark_ms == ahead_ms
     assert bench.store.registry.pause("e").mark_ms == ahead_ms
-    bench.store.registry.publish({}, clean=True, mistakes=(), by="t")
+    bench.store.loads.publish({}, clean=True, mistakes=(), by="t")
     assert bench.put().mark_ms == ahead_ms
 
 
@@ -135,7 +136,7 @@ def test_a_mark_outlives_a_removal(bench: Bench) -> None:
     fire = bench.fire(in_ms=-1)
     bench.arm(bench.win(), [fire])
     bench.promote()
-    bench.store.registry.publish({}, clean=True, mistakes=(), by="t")
+    bench.store.loads.publish({}, clean=True, mistakes=(), by="t")
     assert bench.store.registry.get("e") is None
     record = bench.put()
     assert record.mark_ms >= fire.due_ms
@@ -210,10 +211,8 @@ def test_a_change_that_was_overtaken_is_worked_out_anew(bench: Bench) -> None:
     bench.put()
     stale = bench.store.registry.state("e")
     bench.put(period="2h")
-    from scheduler.store.registry import _Change  # noqa: PLC0415
-
     before = bench.dump()
-    assert bench.store.registry._apply([_Change(stale, bench.entry(period="3h"))], load=0) == ["e"]
+    assert bench.store.changer.apply([Change(stale, bench.entry(period="3h"))]) == ["e"]
     assert bench.dump() == before
     assert bench.put(period="3h").entry == bench.entry(period="3h")
 

@@ -91,7 +91,7 @@ class World:
             name: self.bench.entry(name, overlap=overlap, schedule=every("1h").as_data())
             for name, overlap in ENTRIES.items()
         }
-        published = self.store.registry.publish(entries, clean=True, mistakes=(), by="b")
+        published = self.store.loads.publish(entries, clean=True, mistakes=(), by="b")
         assert not published.superseded
         for name in ENTRIES:  # the entries have been in force for long
             if self.store.registry.state(name).mark_ms > self.now_ms - 100:

@@ -113,7 +113,7 @@ def test_what_is_known_of_an_entry_that_was_removed_while_it_ran_has_a_lifetime(
     fire = bench.fired(bench.win())
     session = bench.open()
     bench.take(session)
-    bench.store.registry.publish({}, clean=True, mistakes=(), by="t")
+    bench.store.loads.publish({}, clean=True, mistakes=(), by="t")
     bench.finish(session, fire.id, entry="e")
     assert "e" not in bench.store.registry.last()
     assert bench.call_redis("PTTL", bench.keys.entry_runs("e")) > 0

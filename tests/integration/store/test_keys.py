@@ -47,8 +47,8 @@ def everything(bench: Bench) -> None:
     state = store.registry.state("e0")
     bench.arm(term, [], [Skip("e0", state.state, "missed", 1, state.mark_ms + 1, 3, state.mark_ms + 1)])
     store.presence.show(BeatInfo(id="b", name="b", host="h", pid=1, version="1", tzdata="1", role="leader", load=1))
-    store.registry.publish({"gone": bench.entry("gone")}, clean=False, mistakes=("x",), by="b")
-    store.registry.request_reload()
+    store.loads.publish({"gone": bench.entry("gone")}, clean=False, mistakes=("x",), by="b")
+    store.loads.request_reload()
     failing, dead, retried, cancelled, lost, delayed, purged = bench.calls(7, priority=1)
     bench.take(session, 3)
     bench.take(dying, 4)
@@ -69,7 +69,7 @@ def everything(bench: Bench) -> None:
     store.queues.purge("q")
     assert delayed
     assert purged
-    store.registry.publish({}, clean=True, mistakes=(), by="b")
+    store.loads.publish({}, clean=True, mistakes=(), by="b")
     session.close()
     store.leadership.resign(term.number, term.holder)
 

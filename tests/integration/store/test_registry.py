@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from scheduler.config import Config
 from scheduler.model import Entry, Origin
 from scheduler.store import Store, open_store
-from scheduler.store.registry import Published
+from scheduler.store.change import BY_HAND, Change, Load
+from scheduler.store.loads import Published
 from tests.support.bench import Bench
 
 pytestmark = pytest.mark.redis
@@ -17,7 +20,7 @@ def publish(
     store: Store, *entries: Entry, clean: bool = True, mistakes: tuple[str, ...] = (), by: str = "b"
 ) -> Published:
     """Publish a load."""
-    return store.registry.publish({entry.name: entry for entry in entries}, clean=clean, mistakes=mistakes, by=by)
+    return store.loads.publish({entry.name: entry for entry in entries}, clean=clean, mistakes=mistakes, by=by)
 
 
 def names(store: Store) -> list[str]:
@@ -44,7 +47,7 @@ def test_an_unclean_load_removes_nothing(bench: Bench) -> None:
     published = publish(bench.store, bench.entry("a", "2h"), clean=False, mistakes=("b.py:3: broken",))
     assert (published.changed, published.removed, published.kept) == (("a",), (), ("b",))
     assert names(bench.store) == ["a", "b"]
-    info = bench.store.registry.load_info()
+    info = bench.store.loads.info()
     assert (info.number, info.by, info.mistakes) == (2, "b", ("b.py:3: broken",))
 
 
@@ -55,11 +58,9 @@ def test_the_newest_load_wins(bench: Bench) -> None:
     # A load that got its number before another one, and comes to publish after it.
     older = int(connection.call("HINCRBY", keys.meta, "loads", 1))
     publish(bench.store, bench.entry("a", "2h"))
-    from scheduler.store.registry import _Change  # noqa: PLC0415
-
     before = bench.dump()
-    change = _Change(bench.store.registry.state("a"), bench.entry("a", "3h"))
-    assert bench.store.registry._apply([change], load=older) is None
+    change = Change(bench.store.registry.state("a"), bench.entry("a", "3h"))
+    assert bench.store.changer.apply([change], load=Load(older, "late", ("late.py:1: x",))) is None
     assert bench.dump() == before
 
 
@@ -95,17 +96,17 @@ def test_a_removed_entry_loses_its_pause(bench: Bench) -> None:
 def test_a_publication_that_somebody_disturbs_reports_all_that_it_changed(bench: Bench, config: Config) -> None:
     """A leader that arms meanwhile makes single changes stale; they are worked out anew, and none is forgotten."""
     publish(bench.store, bench.entry("a"), bench.entry("b"))
-    registry = bench.store.registry
-    apply = registry._apply
+    changer = bench.store.changer
+    apply = changer.apply
     disturbed: list[bool] = []
 
-    def disturb(changes: object, *, load: int) -> list[str] | None:
+    def disturb(changes: Sequence[Change], *, load: Load = BY_HAND) -> list[str] | None:
         if not disturbed:
             disturbed.append(True)
             bench.move_mark("b", 5_000)
-        return apply(changes, load=load)  # type: ignore[arg-type]
+        return apply(changes, load=load)
 
-    registry._apply = disturb  # type: ignore[method-assign]
+    changer.apply = disturb  # type: ignore[method-assign]
     published = publish(bench.store, bench.entry("a", "2h"), bench.entry("b", "2h"), bench.entry("c"))
     assert (published.changed, published.added) == (("a", "b"), ("c",))
 
@@ -144,9 +145,9 @@ def test_a_name_of_any_script_is_kept(bench: Bench) -> None:
 
 def test_a_reload_can_be_asked_for(bench: Bench) -> None:
     """Every beat compares the count with what it has seen."""
-    assert bench.store.registry.reload_requests() == 0
-    assert bench.store.registry.request_reload() == 1
-    assert bench.store.registry.reload_requests() == 1
+    assert bench.store.loads.reload_requests() == 0
+    assert bench.store.loads.request_reload() == 1
+    assert bench.store.loads.reload_requests() == 1
 
 
 def test_a_thousand_entries_are_published_in_batches(bench: Bench) -> None:

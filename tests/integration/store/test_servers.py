@@ -70,7 +70,7 @@ def test_every_script_does_its_work(anywhere: Bench) -> None:
     session.close()
     store.queues.purge("q")
     bench.check_places()
-    store.registry.publish({}, clean=True, mistakes=(), by="b")
+    store.loads.publish({}, clean=True, mistakes=(), by="b")
     store.leadership.resign(term.number, term.holder)
     assert bench.live() == set()
     assert store.queues.depths()["q"] == (0, 0, 0)

@@ -12,8 +12,8 @@ from scheduler.beat.plan import Plan
 from scheduler.config import Config
 from scheduler.model import Catchup, Entry, Overlap, Skip
 from scheduler.store import Store, open_store
+from scheduler.store.loads import Published
 from scheduler.store.queues import NewMessage
-from scheduler.store.registry import Published
 from scheduler.timing import crontab
 from scheduler.watch import Watch
 from scheduler.wire import new_id
@@ -34,7 +34,7 @@ def test_trap_1_an_arm_planned_before_a_change_arrives_after_it(bench: Bench, ch
     elif change == "args":
         bench.put(args=msgspec.Raw(b"[1]"))
     else:
-        bench.store.registry.publish({}, clean=True, mistakes=(), by="t")
+        bench.store.loads.publish({}, clean=True, mistakes=(), by="t")
         if change == "remove and add":
             bench.put()
     answer = bench.arm(term, [fire])
@@ -79,11 +79,11 @@ def test_trap_4_old_and_new_files_on_two_beats(bench: Bench, config: Config) -> 
     """The newest load wins; a restart is a load, leading is not."""
     other = open_store(config)
     old, new = {"e": bench.entry()}, {"e": bench.entry(period="2h")}
-    first = bench.store.registry.publish(old, clean=True, mistakes=(), by="old")
-    second = other.registry.publish(new, clean=True, mistakes=(), by="new")
+    first = bench.store.loads.publish(old, clean=True, mistakes=(), by="old")
+    second = other.loads.publish(new, clean=True, mistakes=(), by="new")
     assert second.load > first.load
     assert bench.store.registry.state("e").entry == new["e"]
-    info = bench.store.registry.load_info()
+    info = bench.store.loads.info()
     assert (info.number, info.by) == (second.load, "new")
     other.close()
 
@@ -104,8 +104,8 @@ def test_trap_4_loads_at_the_same_time_leave_one_of_them(bench: Bench, config: C
 
 def test_trap_4_a_restarted_beat_whose_file_has_a_syntax_error(bench: Bench) -> None:
     """Entries disappear only through a clean load."""
-    bench.store.registry.publish({"a": bench.entry("a"), "b": bench.entry("b")}, clean=True, mistakes=(), by="x")
-    published = bench.store.registry.publish({"a": bench.entry("a")}, clean=False, mistakes=("b.py:1: …",), by="x")
+    bench.store.loads.publish({"a": bench.entry("a"), "b": bench.entry("b")}, clean=True, mistakes=(), by="x")
+    published = bench.store.loads.publish({"a": bench.entry("a")}, clean=False, mistakes=("b.py:1: …",), by="x")
     assert published.kept == ("b",)
     assert bench.store.registry.get("b") is not None
 
@@ -288,7 +288,7 @@ def test_trap_12_poison_ends_and_its_batch_lives(bench: Bench) -> None:
 
 
 def _publish(store: Store, entries: dict[str, Entry]) -> Published:
-    return store.registry.publish(entries, clean=True, mistakes=(), by="x")
+    return store.loads.publish(entries, clean=True, mistakes=(), by="x")
 
 
 def _restore(bench: Bench, dump: dict[str, object]) -> None:
