@@ -207,7 +207,7 @@ def sustained(measured: Server) -> list[Line]:
         Entry(name=f"e{i}", task="bench.noop", schedule=schedule, queue="default", overlap=Overlap.ALLOW)
         for i in range(entries)
     ]
-    store.registry.publish({entry.name: entry for entry in put}, clean=True, mistakes=(), by="bench")
+    store.loads.publish({entry.name: entry for entry in put}, clean=True, mistakes=(), by="bench")
     marks = {name: f"{state.split(' ')[0]} {from_ms}" for name, state in store.registry.marks().items()}
     store.connection.call("HSET", store.keys.marks, *[part for pair in marks.items() for part in pair])
     for entry in put:

@@ -45,7 +45,7 @@ def fill(url: str, namespace: str, count: int) -> None:
         name, zone = f"entry-{number:05d}", ("Europe/Berlin", "America/New_York")[number % 2]
         when = crontab(f"{number % 60} {number // 60 % 24} * * *", tz=zone)
         entries[name] = Entry(name=name, task="reports.daily", schedule=when.as_data(), queue=f"q{number % 5}")
-    store.registry.publish(entries, clean=True, mistakes=[], by="bench")
+    store.loads.publish(entries, clean=True, mistakes=[], by="bench")
     store.close()
 
 

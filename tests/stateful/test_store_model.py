@@ -218,7 +218,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.store.registry.put(entry)
             assert self.store.registry.state(name).mark_ms == record.mark_ms, "a change of arguments keeps the mark"
         elif what == "remove":
-            self.store.registry.publish(
+            self.store.loads.publish(
                 {n: self._entry(n, every("1h")) for n in ENTRIES if n != name}, clean=True, mistakes=(), by="test"
             )
             assert self.store.registry.get(name) is None

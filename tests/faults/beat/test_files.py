@@ -67,7 +67,7 @@ def test_file_that_exits_the_process_is_shown_and_keeps_what_stands(site: Site) 
     site.write("import os\nos._exit(3)", name="exits")
     leader.signal(signal.SIGHUP)
     leader.told.wait("files.unloadable")
-    (mistake,) = wait_until(lambda: site.store.registry.load_info().mistakes, what="the mistake to be shown")
+    (mistake,) = wait_until(lambda: site.store.loads.info().mistakes, what="the mistake to be shown")
     assert "ended with code 3" in mistake
     assert names(site) == ENTRIES.keys()
     assert site.leader() is leader
@@ -80,15 +80,15 @@ def test_broken_edit_keeps_the_last_good_entries_and_is_shown(site: Site) -> Non
     own = "from scheduler import entry, every, task\n@task\ndef work(): ...\nentry('other', work, every('1h'))"
     site.write(own, name="other")
     site.write("entry('second', noop, every('1s')", name="tasks")
-    site.store.registry.request_reload()
+    site.store.loads.request_reload()
     leader.told.wait("file.broken")
     wait_until(lambda: names(site) == {"second", "fast", "other"}, what="the good file's entry")
-    (mistake,) = site.store.registry.load_info().mistakes
+    (mistake,) = site.store.loads.info().mistakes
     assert "schedules/tasks.py:" in mistake
     site.write('entry("only", noop, every("1s"))')
     leader.signal(signal.SIGHUP)
     wait_until(lambda: names(site) == {"only", "other"}, what="the mended file")
-    assert site.store.registry.load_info().mistakes == ()
+    assert site.store.loads.info().mistakes == ()
 
 
 def test_reload_is_asked_for_by_signal_and_through_redis(site: Site) -> None:
@@ -99,10 +99,10 @@ def test_reload_is_asked_for_by_signal_and_through_redis(site: Site) -> None:
     leader.signal(signal.SIGHUP)
     wait_until(lambda: names(site) == {"two"}, timeout_s=5, what="SIGHUP")
     site.write('entry("three", noop, every("1h"))')
-    loads = site.store.registry.load_info().number
-    site.store.registry.request_reload()
+    loads = site.store.loads.info().number
+    site.store.loads.request_reload()
     wait_until(lambda: names(site) == {"three"}, timeout_s=5, what="the reload")
-    wait_until(lambda: site.store.registry.load_info().number >= loads + 2, timeout_s=5, what="both beats to load")
+    wait_until(lambda: site.store.loads.info().number >= loads + 2, timeout_s=5, what="both beats to load")
 
 
 def test_newest_load_wins_whoever_leads(site: Site) -> None:
