@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from scheduler.timing.cron_field import Field
@@ -11,6 +12,7 @@ SUNDAY: Final = 0
 SATURDAY: Final = 6
 
 
+@lru_cache(maxsize=1024)
 def day_masks(day_of_month: Field, day_of_week: Field, *, both: bool) -> tuple[int, ...]:
     """
     Return for each kind of month a mask whose bit ``d`` says that the ``d``-th matches.

@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from scheduler.errors import InvalidScheduleError
@@ -26,7 +27,7 @@ DIGITS_MAX: Final = 4
 NTH_MAX: Final = 5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class FieldKind:
     """
     One of the six fields.
@@ -69,10 +70,10 @@ FIVE: Final = (MINUTE, HOUR, DAY_OF_MONTH, MONTH, DAY_OF_WEEK)
 SIX: Final = (SECOND, *FIVE)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Field:
     """
-    What one field says.
+    What one field says. Once read it is shared by all that say the same, and not changed any more.
 
     Attributes:
         text: The field in canonical spelling: names in lower case, ``L W H`` in upper case.
@@ -106,6 +107,7 @@ _NTH = re.compile(rf"{_VALUE}#([0-9]+)")
 _LAST = re.compile(rf"{_VALUE}l")
 
 
+@lru_cache(maxsize=4096)
 def parse_field(kind: FieldKind, text: str) -> Field:
     """
     Read *text* as a field of *kind*.

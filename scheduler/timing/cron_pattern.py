@@ -56,9 +56,9 @@ class CronPattern:
         self.meaning = (seconds, minutes, hours, days, months)
         self.repeats = True
         self._seconds = seconds
-        self._minutes = sum(minutes << 60 * hour for hour in range(24) if hours >> hour & 1)
+        self._minutes = _minutes_of_day(minutes, hours)
         self._days = days
-        self._days_by_month = [days if months >> month & 1 else NO_DAYS for month in range(13)]
+        self._days_by_month = _days_by_month(days, months)
         self._months = _months_with_days(days, months)
         self._first_s = _lowest(self._minutes) * 60 + _lowest(seconds)
         self._last_s = (self._minutes.bit_length() - 1) * 60 + seconds.bit_length() - 1
@@ -148,10 +148,20 @@ class CronPattern:
         return found_s if found_s >= LOCAL_S_MIN else None
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=32_768)
 def cron_pattern(seconds: int, minutes: int, hours: int, days: tuple[int, ...], months: int) -> CronPattern:
     """Return the one `CronPattern` of these masks."""
     return CronPattern(seconds, minutes, hours, days, months)
+
+
+@lru_cache(maxsize=4096)
+def _minutes_of_day(minutes: int, hours: int) -> int:
+    return sum(minutes << 60 * hour for hour in range(24) if hours >> hour & 1)
+
+
+@lru_cache(maxsize=1024)
+def _days_by_month(days: tuple[int, ...], months: int) -> tuple[tuple[int, ...], ...]:
+    return tuple(days if months >> month & 1 else NO_DAYS for month in range(13))
 
 
 @lru_cache(maxsize=1024)

@@ -17,11 +17,8 @@ from scheduler.errors import InvalidScheduleError
 from scheduler.timing.base import UTC_S_MAX, UTC_S_MIN, Schedule
 from scheduler.timing.cron_days import day_masks
 from scheduler.timing.cron_field import (
-    DAY_OF_MONTH,
     DAY_OF_WEEK,
     FIVE,
-    HOUR,
-    MINUTE,
     MONTH,
     SIX,
     Field,
@@ -37,6 +34,7 @@ from scheduler.timing.zones import zone_name, zone_table
 
 EXPRESSION_CHARS_MAX: Final = 1_024
 ITEMS_MAX: Final = 256
+CACHED_MAX: Final = 32_768
 
 ALIASES: Final = {
     "@yearly": "0 0 1 1 *",
@@ -106,34 +104,29 @@ def crontab(
     Raises:
         InvalidScheduleError: Something cannot be read, is out of range, or can never fire.
     """
-    keywords = {
-        MINUTE.name: minute,
-        HOUR.name: hour,
-        DAY_OF_MONTH.name: day_of_month,
-        MONTH.name: month_of_year,
-        DAY_OF_WEEK.name: day_of_week,
-    }
     _choice("dialect", dialect, (None, *DIALECTS))
-    if expr is _NOT_GIVEN or any(value is not _NOT_GIVEN for value in keywords.values()):
+    if expr is _NOT_GIVEN or not (minute is hour is day_of_month is month_of_year is day_of_week is _NOT_GIVEN):
         if expr is not _NOT_GIVEN:
             raise InvalidScheduleError(
                 f"crontab {shown(expr)}: give an expression or the keywords minute, hour, …, not both"
             )
-        fields = tuple(_keyword_text(kind, keywords[kind.name]) for kind in FIVE)
-        named = f"crontab({' '.join(fields)!r})" if sum(map(len, fields)) < 60 else "crontab"
+        given = zip(FIVE, (minute, hour, day_of_month, month_of_year, day_of_week), strict=True)
+        fields = tuple(_keyword_text(kind, value) for kind, value in given)
         default_match = "and"
     else:
         fields = _split(expr)
-        named = f"crontab {shown(expr)}"
         default_match = "vixie"
     _choice("gap", gap, GAPS)
     _choice("fold", fold, FOLDS)
     _choice("day_match", day_match, (None, *DAY_MATCHES))
     zone = None if tz is None else zone_name(tz)
     try:
-        return Crontab(fields, zone=zone, gap=gap, fold=fold, day_match=day_match or default_match)
+        return _made(fields, zone, gap, fold, day_match or default_match)
     except InvalidScheduleError as error:
-        raise InvalidScheduleError(f"{named}: {error}{_order_hint(fields, error)}") from None
+        named = f" {shown(expr)}"
+        if expr is _NOT_GIVEN:
+            named = f"({' '.join(fields)!r})" if sum(map(len, fields)) < 60 else ""
+        raise InvalidScheduleError(f"crontab{named}: {error}{_order_hint(fields, error)}") from None
 
 
 class Crontab(Schedule):
@@ -193,7 +186,7 @@ class Crontab(Schedule):
     def in_zone(self, name: str) -> Schedule:
         if self.zone is not None:
             return self
-        return Crontab(self._fields, zone=zone_name(name), gap=self._gap, fold=self._fold, day_match=self._day_match)
+        return _made(self._fields, zone_name(name), self._gap, self._fold, self._day_match)
 
     def for_entry(self, name: str) -> Schedule:
         if self._pattern is not None:
@@ -201,7 +194,7 @@ class Crontab(Schedule):
         kinds = SIX if len(self._fields) == 6 else FIVE
         fields = tuple(resolve_field(kind, text, name) for kind, text in zip(kinds, self._fields, strict=True))
         try:
-            return Crontab(fields, zone=self.zone, gap=self._gap, fold=self._fold, day_match=self._day_match)
+            return _made(fields, self.zone, self._gap, self._fold, self._day_match)
         except InvalidScheduleError as error:
             raise InvalidScheduleError(f"crontab {shown(self.text)}, for the entry {shown(name)}: {error}") from None
 
@@ -267,7 +260,13 @@ class _Reading:
             raise InvalidScheduleError(_never(day_of_month, month, day_of_week))
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=CACHED_MAX)
+def _made(fields: tuple[str, ...], zone: str | None, gap: str, fold: str, day_match: str) -> Crontab:
+    """Return the one `Crontab` of these: files with many entries say the same thing again and again."""
+    return Crontab(fields, zone=zone, gap=gap, fold=fold, day_match=day_match)
+
+
+@lru_cache(maxsize=CACHED_MAX)
 def _read(fields: tuple[str, ...], day_match: str) -> _Reading:
     return _Reading(fields, day_match)
 
@@ -282,6 +281,11 @@ def _split(expr: object) -> tuple[str, ...]:
         raise InvalidScheduleError(
             f"crontab {shown(expr)}: {len(expr)} characters are outside 1–{EXPRESSION_CHARS_MAX}"
         )
+    return _fields_of(expr)
+
+
+@lru_cache(maxsize=CACHED_MAX)
+def _fields_of(expr: str) -> tuple[str, ...]:
     for position, char in enumerate(expr):
         if not (" " <= char <= "~" or char == "\t"):
             raise InvalidScheduleError(
