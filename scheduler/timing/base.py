@@ -9,11 +9,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Hashable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NoReturn, Self
+from typing import Any, Final
 
 from apscheduler.triggers.base import BaseTrigger
 
 from scheduler.errors import InvalidScheduleError
+from scheduler.timing.value import Value
 from scheduler.timing.wording import shown
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -26,7 +27,7 @@ UTC_S_MAX: Final = (datetime.max.replace(tzinfo=UTC) - EPOCH) // timedelta(secon
 UPCOMING_MAX: Final = 100_000
 
 
-class Schedule(BaseTrigger):
+class Schedule(Value, BaseTrigger):
     """
     A rule that says when an entry fires.
 
@@ -38,18 +39,15 @@ class Schedule(BaseTrigger):
         zone: The IANA name of the zone it was declared with, or None. Without one it computes in UTC.
     """
 
-    __slots__ = ("_hash", "_meaning", "text", "zone")
+    __slots__ = ("text", "zone")
 
     text: str
     zone: str | None
-    _meaning: Hashable
-    _hash: int
 
     def __init__(self, *, text: str, zone: str | None, meaning: Hashable) -> None:
+        super().__init__(meaning)
         self._set("text", text)
         self._set("zone", zone)
-        self._set("_meaning", meaning)
-        self._set("_hash", hash(meaning))
 
     @abstractmethod
     def next_ms(self, after_ms: int) -> int | None:
@@ -132,36 +130,10 @@ class Schedule(BaseTrigger):
         fire_ms = self.next_ms(-((EPOCH - _aware(now)) // MILLISECOND) - 1)
         return None if fire_ms is None else EPOCH + timedelta(milliseconds=fire_ms)
 
-    def __eq__(self, other: object) -> bool:
-        if self is other:
-            return True
-        if not isinstance(other, Schedule):
-            return NotImplemented
-        return self._hash == other._hash and self._meaning == other._meaning
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise AttributeError(f"{type(self).__name__} is immutable; its {name} cannot be set")
-
-    def __delattr__(self, name: str) -> NoReturn:
-        raise AttributeError(f"{type(self).__name__} is immutable; its {name} cannot be deleted")
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
-
     def __reduce__(self) -> tuple[Any, tuple[dict[str, Any]]]:
         from scheduler.timing.data import schedule_from_data  # noqa: PLC0415 - it imports every kind of schedule
 
         return schedule_from_data, (self.as_data(),)
-
-    def _set(self, name: str, value: object) -> None:
-        """Set an attribute while the schedule is being built."""
-        object.__setattr__(self, name, value)
 
 
 def _aware(moment: object) -> datetime:
