@@ -34,7 +34,7 @@ class Teller:
             if bad or self._show_runs:
                 run = _decode_run(outcome.run)
                 began_ms = run.started_ms or run.finished_ms
-                since_ms = (0 if run.retry_of else run.due_ms) or run.enqueued_ms or began_ms
+                since_ms = (run.due_ms if run.of_schedule else 0) or run.enqueued_ms or began_ms
                 event(
                     _logger,
                     "run.finished",

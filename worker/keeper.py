@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from scheduler.config import Config
@@ -33,9 +33,9 @@ _logger = logging.getLogger("worker")
 
 
 class Kept(NamedTuple):
-    """What a look at the session brought: cancel requests (id → terminate), and ids that are no longer ours."""
+    """What a look at the session brought: cancel requests (id → terminate) if it was renewed, and ids that are no longer ours."""
 
-    cancels: dict[str, bool]
+    cancels: dict[str, bool] | None
     abandoned: list[str]
 
 
@@ -135,19 +135,18 @@ class Keeper:
         """When to come back."""
         return self._probe_mono_s if self.away else min(self._renew_mono_s, self._reconcile_mono_s)
 
-    def look_after(self, known: Callable[[], Collection[str]], done_cancels: Iterable[str]) -> Kept:
+    def look_after(self, known: Callable[[], Collection[str]]) -> Kept:
         """
         Renew, reconcile and watch the others, whatever is due. Raises `StoreError`, `LeaseLostError`.
 
         Args:
             known: All that we hold, outcomes that were not sent yet included.
-            done_cancels: Requests that were dealt with.
         """
         now = time.monotonic()
-        cancels: dict[str, bool] = {}
+        cancels: dict[str, bool] | None = None
         abandoned: list[str] = []
         if now >= self._renew_mono_s:
-            renewed = self.session.renew(done_cancels)
+            renewed = self.session.renew()
             self.clock.learn(renewed.now_ms, now)
             self._renew_mono_s = now + self._renew_s
             cancels = renewed.cancels

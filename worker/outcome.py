@@ -54,7 +54,7 @@ def ended(
         task=header.task,
         queue=header.queue,
         state=state,
-        outcome=OutcomeReason.PROMOTED if header.entry and header.due_ms and not header.retry_of else "",
+        outcome=OutcomeReason.PROMOTED if header.of_schedule else "",
         due_ms=header.due_ms,
         enqueued_ms=header.enqueued_ms,
         started_ms=run.started_ms,
@@ -63,6 +63,9 @@ def ended(
         attempt=run.attempt,
         error=error,
         retry_of=header.retry_of,
+        backfill=header.backfill,
+        by=header.by,
+        reason=header.reason,
     )
     return Outcome(run.id, record, header.result_ttl_s * SECOND_MS, _encode(history), header.entry, state, dead)
 

@@ -154,9 +154,9 @@ class Solo:
         if not self._waiting and self._intake.wants(now):
             self._took(session.take(queues, self._quota()), now)
         if self._keeper.due(now):
-            kept = self._keeper.look_after(self._known, ())
+            kept = self._keeper.look_after(self._known)
             self._drop(set(kept.abandoned))
-            for id_ in kept.cancels:
+            for id_ in kept.cancels or ():
                 self._cancel(id_)
         if not self._waiting and not session.wake.armed and not self._intake.wants(time.monotonic()):
             session.wake.arm(queues)

@@ -84,7 +84,6 @@ class Supervisor:
         self._born_mono_s: dict[int, float] = {}
         self._respawn_mono_s: dict[int, float] = {}
         self._cancels: dict[str, bool] = {}
-        self._cancelled: set[str] = set()
         self._drain_until_mono_s: float | None = None
         self._taken_mono_s = 0.0
 
@@ -219,18 +218,17 @@ class Supervisor:
 
     def _back(self, messages: list[Message]) -> None:
         """These were not started: they go back, but one that was to be cancelled ends here."""
-        if self._cancels:
-            now_ms = int(self._keeper.clock.now_ms())
-            for message in messages:
-                if message.id in self._cancels:
-                    self._revoke(message, started_ms=0, now_ms=now_ms)
-            messages = [message for message in messages if message.id not in self._cancels]
-        self._settlement.back([message.id for message in messages])
+        ids = []
+        for message in messages:
+            if message.id in self._cancels:
+                self._revoke(message, started_ms=0, now_ms=int(self._keeper.clock.now_ms()))
+            else:
+                ids.append(message.id)
+        self._settlement.back(ids)
 
     def _revoke(self, message: Message, *, started_ms: int, now_ms: int) -> None:
         run = Written(message.id, self._setting.name, message.attempt, started_ms, now_ms)
         self._settlement.ended([ended(header_of(message), run, State.REVOKED)])
-        self._cancelled.add(message.id)
 
     def _look_at_children(self, now: float) -> None:
         for number, at in list(self._respawn_mono_s.items()):
@@ -325,20 +323,22 @@ class Supervisor:
         """
         Deal with cancel requests for what we hold.
 
-        What runs is terminated (see `_look_at_children`) or left alone. What has not started is withdrawn with its batch, and
-        ends in `_back`.
+        What runs is terminated (see `_look_at_children`) or left alone: should it want another attempt, `retry` ends it, as its
+        request stands there until then. What has not started is withdrawn with its batch, and ends in `_back`.
         """
+        open_: dict[str, bool] = {}
         for child in self._children.values():
             running = child.running()
             for message in child.held():
-                if message.id not in self._cancels:
+                terminate = self._cancels.get(message.id)
+                if terminate is None:
                     continue
                 if running is None or message is not running.message:
                     child.withdraw(now)
-                elif not self._cancels[message.id]:
-                    self._cancelled.add(message.id)
-        for id_ in self._cancelled:
-            self._cancels.pop(id_, None)
+                elif not terminate:
+                    continue
+                open_[message.id] = terminate
+        self._cancels = open_
 
     # ── Redis ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -359,12 +359,9 @@ class Supervisor:
                 # Nobody is free. Still, what is due gets promoted, and a token that we popped is passed on.
                 self._took(session.take(self._setting.queues, 0), now)
         if keeper_due:
-            kept = keeper.look_after(self._known, self._cancelled)
-            self._cancelled.clear()
-            if kept.cancels:
-                held = set(self._known())
-                self._cancels = {id_: hard for id_, hard in kept.cancels.items() if id_ in held}
-                self._cancelled.update(kept.cancels.keys() - held)
+            kept = keeper.look_after(self._known)
+            if kept.cancels is not None:
+                self._cancels = kept.cancels
             if kept.abandoned:
                 self._abandon(set(kept.abandoned))
         if self._is_taking() and not session.wake.armed and self._quota() and not self._intake.wants(time.monotonic()):
@@ -414,7 +411,6 @@ class Supervisor:
         self._kill_and_wait(busy, Killed("abandoned"))
         self._settlement.forget()
         self._cancels.clear()
-        self._cancelled.clear()
         try:
             self._keeper.open()
         except StoreError as error:

@@ -75,7 +75,7 @@ class Renewed(NamedTuple):
     The answer to a renewal.
 
     Attributes:
-        cancels: id → whether to terminate it if it runs already.
+        cancels: id → whether to terminate it if it runs already. Told again at each renewal until its message is held no longer.
         went_back: The counter is not one above what we remember: Redis lost a suffix of its writes, or carried out a call whose
             reply was lost (a take, say, whose messages nobody runs). Reconcile.
     """
@@ -150,7 +150,7 @@ class Session:
     def retry(
         self, id_: str, body: bytes, *, delay_ms: int, attempt: int, result: bytes = b"", ttl_ms: int = 86_400_000
     ) -> bool:
-        """Put a held message back for *attempt*, after *delay_ms*. False if it is no longer held."""
+        """Put a held message back for *attempt*, after *delay_ms*. False if it is over: no longer held, or cancelled meanwhile."""
         reply = self._run("retry", (), (id_, body, delay_ms, attempt, result, ttl_ms))
         return bool(reply[0] == b"OK")
 
@@ -166,9 +166,9 @@ class Session:
         reply = self._run("release", (), (int(lost), delay_ms, self._losses_max, *ids))
         return int(reply[2])
 
-    def renew(self, done_cancels: Iterable[str] = ()) -> Renewed:
-        """Keep the lease. *done_cancels*: requests that were dealt with."""
-        reply = self._run("renew", (self._keys.cancels(self.id),), tuple(done_cancels))
+    def renew(self) -> Renewed:
+        """Keep the lease."""
+        reply = self._run("renew", (self._keys.cancels(self.id),), ())
         pairs = [field.decode() for field in reply[3]]
         cancels = {id_: flag == "1" for id_, flag in zip(pairs[::2], pairs[1::2], strict=True)}
         went_back, self._went_back = self._went_back, False

@@ -5,7 +5,7 @@
 --
 -- KEYS  1–12 core
 -- ARGV  1 session · 2 id · 3 body · 4 delay in ms · 5 the coming attempt · 6 result record, or "" · 7 its ttl in ms
--- Reply {"LOST"}, {"REFUSED", counter} if it is not held by this session, {"OK", counter}
+-- Reply {"LOST"}, {"REFUSED", counter} if it is not held by this session, {"REVOKED", counter}, {"OK", counter}
 
 --@include core header ready end session
 
@@ -20,7 +20,7 @@ if redis.call('HDEL', held_key(session), id) == 0 then return { 'REFUSED', count
 local now = server_time()
 if redis.call('HDEL', cancels_key(session), id) == 1 then
     end_here(id, body, 'REVOKED', '', now)
-    return { 'OK', counter }
+    return { 'REVOKED', counter }
 end
 local at = now + tonumber(ARGV[4])
 redis.call('HSET', MESSAGES, id, body)

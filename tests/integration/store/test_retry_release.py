@@ -74,7 +74,7 @@ def test_a_retry_that_somebody_wants_cancelled_ends(bench: Bench) -> None:
     bench.store.queues.cancel(id_)
     body = bench.store.queues.body(id_)
     assert body
-    assert session.retry(id_, body, delay_ms=0, attempt=2)
+    assert not session.retry(id_, body, delay_ms=0, attempt=2)
     assert bench.store.results.state(id_) == "REVOKED"
     assert bench.live() == set()
 

@@ -109,14 +109,15 @@ class TestCancel:
 
     @pytest.mark.parametrize("terminate", [False, True])
     def test_where_it_is_held_its_worker_is_asked(self, bench: Bench, terminate: bool) -> None:
-        """At its next renewal, until it has dealt with it."""
+        """At each renewal, until the message is held no longer."""
         id_ = bench.call()
         session = bench.open()
         bench.take(session)
         assert bench.store.queues.cancel(id_, terminate=terminate) is CancelReply.REQUESTED
         assert session.renew().cancels == {id_: terminate}
         assert session.renew().cancels == {id_: terminate}
-        assert session.renew([id_]).cancels == {}
+        bench.finish(session, id_)
+        assert session.renew().cancels == {}
 
     def test_an_armed_fire_is_withdrawn(self, bench: Bench) -> None:
         """P2: its due time has an outcome, counted once; it is not armed again."""

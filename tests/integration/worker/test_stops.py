@@ -106,6 +106,31 @@ def test_cancel_with_terminate_stops_a_running_task_and_without_leaves_it(lab: L
     assert not worker.told.all("child.died")
 
 
+@pytest.mark.parametrize("pool", ["prefork", "solo"])
+def test_a_run_that_was_cancelled_while_it_ran_is_not_tried_again(lab: Lab, pool: str) -> None:
+    """Left alone, it may end as it likes; but a request to cancel is not forgotten, however many renewals later."""
+    lab.write(
+        """
+        @task(max_retries=5, retry_backoff="1ms", retry_for=OSError)
+        def fail(path, until):
+            hold(path, until)
+            raise OSError("the disk is away")
+        """
+    )
+    worker = lab.worker("--pool", pool)
+    id_ = lab.send("fail", lab.path("began"), lab.path("go"))
+    lab.wait_lines("began", 1)
+    lab.store.queues.cancel(id_)
+    (session,) = lab.store.sessions.observe()
+    seen = lab.store.sessions.observe()[session]
+    if pool == "prefork":  # in solo nobody renews while a task runs
+        wait_until(lambda: lab.store.sessions.observe()[session] > seen + 3, what="three renewals")
+    lab.let_go()
+    assert lab.ended(id_).state == "REVOKED"
+    assert lab.lines("began") == ["x"]
+    assert not worker.told.all("run.retried")
+
+
 def test_nothing_to_run_and_an_unknown_pool_are_one_clear_error(lab: Lab) -> None:
     """P12: exit 2 and words."""
     for flags, words in ((["--pool", "threads"], "prefork, solo"), (["-Q", "-x"], "queue '-x'")):
