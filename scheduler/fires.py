@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import msgspec
+
 from scheduler.model import Catchup, Entry, Fire
 from scheduler.timing import Schedule, schedule_from_data
 from scheduler.timing.jitter import jitter_ms
@@ -23,56 +25,125 @@ from scheduler.wire import (
     flags_of,
 )
 
+NO_ARGS, NO_KWARGS = b"[]", b"{}"
+"""The arguments of most entries, encoded."""
 
-class FireMaker:
+
+class Recipe:
     """
-    Makes the fires of one entry; what all of them share is encoded once.
+    What the fires of many entries have in common: all but the name, the arguments and the moments.
+
+    Kept by the planner once for all entries that share it; what an entry does not share is encoded when its fire is made.
 
     Args:
         namespace: Part of every id, so that two namespaces on one Redis never meet.
         late_limit_ms: From when on a fire counts as missed.
     """
 
-    __slots__ = ("_fixed", "_namespace", "_tail", "_ttl_s", "entry", "late_limit_ms", "schedule")
+    __slots__ = (
+        "_bare",
+        "_entry",
+        "_fixed",
+        "_name_bytes",
+        "_names",
+        "_namespace",
+        "_numbers",
+        "_ttl_s",
+        "catchup",
+        "catchup_window_ms",
+        "countdown_ms",
+        "jitter_ms",
+        "queue",
+        "start_ms",
+        "until_ms",
+    )  # fmt: skip
+
+    def __init__(self, entry: Entry, *, namespace: str, late_limit_ms: int) -> None:
+        self.queue = entry.queue
+        self.countdown_ms = entry.countdown_ms
+        self.jitter_ms = entry.jitter_ms
+        self.catchup = entry.catchup
+        self.catchup_window_ms = entry.catchup_window_ms
+        self.start_ms = entry.start_ms
+        self.until_ms = entry.until_ms
+        self._entry = entry
+        self._namespace = namespace
+        flags = FLAG_FIRE | flags_of(entry)
+        task, queue = entry.task.encode(), entry.queue.encode()
+        self._fixed = (VERSION, entry.priority, flags, int(entry.overlap), int(entry.catchup), SERIALIZERS["json"])
+        self._ttl_s = max(1, entry.result_expires_ms // 1000)
+        self._numbers = (
+            late_limit_ms,
+            entry.catchup_window_ms // 1000 if entry.catchup is Catchup.ALL else 0,
+            entry.max_runs or 0,
+        )
+        self._name_bytes = (len(task), len(queue))
+        self._names = task + queue
+        self._bare = self._encode(NO_ARGS, NO_KWARGS)
+
+    def fire(
+        self,
+        name: str,
+        args: bytes,
+        kwargs: bytes,
+        due_ms: int,
+        next_due_ms: int | None,
+        *,
+        state: str,
+        now_ms: int,
+    ) -> Fire:
+        """The fire of the entry *name* for *due_ms*; see `FireMaker.fire`."""
+        at_ms = due_ms + self.countdown_ms
+        if self.jitter_ms:
+            at_ms += jitter_ms(name, due_ms, self.jitter_ms, next_due_ms)
+        text = name.encode()
+        header = HEADER.pack(
+            *self._fixed, due_ms, next_due_ms or 0, self._expires_ms(due_ms), now_ms, self._ttl_s, *self._numbers,
+            len(text), *self._name_bytes,
+        )  # fmt: skip
+        body = header + text + self._names + self._payload(args, kwargs)
+        return Fire(name, state, due_ms, at_ms, fire_id(self._namespace, name, due_ms), body, self.queue)
+
+    def _payload(self, args: bytes, kwargs: bytes) -> bytes:
+        if args == NO_ARGS and kwargs == NO_KWARGS:
+            return self._bare
+        return self._encode(args, kwargs)
+
+    def _encode(self, args: bytes, kwargs: bytes) -> bytes:
+        entry = self._entry
+        return encode_payload(
+            Payload(args=msgspec.Raw(args), kwargs=msgspec.Raw(kwargs), headers=entry.headers, run=entry.run)
+        )
+
+    def _expires_ms(self, due_ms: int) -> int:
+        after, at = self._entry.expires_after_ms, self._entry.expires_at_ms
+        if after is None:
+            return at or 0
+        return min(due_ms + after, at) if at else due_ms + after
+
+
+class FireMaker:
+    """
+    Makes the fires of one entry.
+
+    Args:
+        namespace: Part of every id, so that two namespaces on one Redis never meet.
+        late_limit_ms: From when on a fire counts as missed.
+    """
+
+    __slots__ = ("_args", "_kwargs", "_recipe", "entry", "schedule")
 
     def __init__(self, entry: Entry, schedule: Schedule, *, namespace: str, late_limit_ms: int) -> None:
         self.entry = entry
         self.schedule = schedule
-        self.late_limit_ms = late_limit_ms
-        self._namespace = namespace
-        flags = FLAG_FIRE | flags_of(entry)
-        payload = Payload(args=entry.args, kwargs=entry.kwargs, headers=entry.headers, run=entry.run)
-        name, task, queue = entry.name.encode(), entry.task.encode(), entry.queue.encode()
-        self._fixed = (VERSION, entry.priority, flags, int(entry.overlap), int(entry.catchup), SERIALIZERS["json"])
-        self._ttl_s = max(1, entry.result_expires_ms // 1000)
-        self._tail = (
-            (
-                late_limit_ms,
-                entry.catchup_window_ms // 1000 if entry.catchup is Catchup.ALL else 0,
-                entry.max_runs or 0,
-                len(name),
-                len(task),
-                len(queue),
-            ),
-            name + task + queue + encode_payload(payload),
-        )
+        self._recipe = Recipe(entry, namespace=namespace, late_limit_ms=late_limit_ms)
+        self._args, self._kwargs = bytes(entry.args), bytes(entry.kwargs)
 
     def fire(self, due_ms: int, next_due_ms: int | None, *, state: str, now_ms: int) -> Fire:
         """The fire for *due_ms*; *next_due_ms* is the due time after it, *state* what the planner knows of the entry."""
-        entry = self.entry
-        at_ms = due_ms + entry.countdown_ms
-        if entry.jitter_ms:
-            at_ms += jitter_ms(entry.name, due_ms, entry.jitter_ms, next_due_ms)
-        expires_ms = self._expires_ms(due_ms)
-        numbers, rest = self._tail
-        body = HEADER.pack(*self._fixed, due_ms, next_due_ms or 0, expires_ms, now_ms, self._ttl_s, *numbers) + rest
-        return Fire(entry.name, state, due_ms, at_ms, fire_id(self._namespace, entry.name, due_ms), body, entry.queue)
-
-    def _expires_ms(self, due_ms: int) -> int:
-        after, at = self.entry.expires_after_ms, self.entry.expires_at_ms
-        if after is None:
-            return at or 0
-        return min(due_ms + after, at) if at else due_ms + after
+        return self._recipe.fire(
+            self.entry.name, self._args, self._kwargs, due_ms, next_due_ms, state=state, now_ms=now_ms
+        )
 
 
 class Stretch(NamedTuple):
