@@ -8,15 +8,14 @@ keep the wall clock: 09:00 stays 09:00 when daylight saving begins, by the rules
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Any, Final
 
 from scheduler.errors import InvalidDurationError, InvalidScheduleError
-from scheduler.timing.base import EPOCH, MILLISECOND, UTC_S_MAX, UTC_S_MIN, Schedule
+from scheduler.timing.base import UTC_S_MAX, UTC_S_MIN, Schedule
 from scheduler.timing.duration import format_duration, parse_duration_ms
 from scheduler.timing.every_pattern import DayPattern, MonthPattern
+from scheduler.timing.moment import Moment, clock_text, read_clock, read_moment, shown_ms
 from scheduler.timing.months import DAY_S
 from scheduler.timing.wall import Pattern, first_fire_s, last_fire_s
 from scheduler.timing.wording import shown
@@ -31,9 +30,6 @@ MONTH_ENDS: Final = ("clamp", "skip")
 # The calendar has 9,999 years; a period beyond that never comes round.
 DAYS_MAX: Final = 3_652_059
 MONTHS_MAX: Final = 9_999 * 12
-
-_NAIVE_EPOCH: Final = datetime(1970, 1, 1)
-_AT = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?")
 
 
 def every(
@@ -86,7 +82,7 @@ def every(
             f"every: {' and '.join(given)} do not go together; "
             "elapsed time and the wall clock differ whenever clocks are changed, so give one of them"
         )
-    read_anchor = _read_anchor(anchor)
+    read_anchor = None if anchor is None else read_moment(anchor, what="every: anchor")
     if not wall_given:
         _refuse_for_elapsed(at=at, month_end=month_end, gap=gap, fold=fold)
         return Every(_elapsed_ms(period, elapsed), anchor=read_anchor, zone=zone)
@@ -104,7 +100,7 @@ def every(
     return WallEvery(
         days=total_days,
         months=total_months,
-        at_s=None if at is None else _read_at(at),
+        at_s=None if at is None else read_clock(at, what="every: at"),
         anchor=read_anchor,
         zone=zone,
         month_end=month_end,
@@ -113,38 +109,16 @@ def every(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Anchor:
-    """
-    The first fire as it was given.
-
-    Attributes:
-        ms: Milliseconds since the epoch: in UTC where *is_utc*, else on the local clock of a zone.
-        is_date: It was a date, and leaves the time of day open.
-    """
-
-    ms: int
-    is_utc: bool = False
-    is_date: bool = False
-
-    def iso(self) -> str:
-        """Return the anchor as ISO text, which `every` reads back."""
-        moment = _NAIVE_EPOCH + timedelta(milliseconds=self.ms)
-        if self.is_date:
-            return moment.date().isoformat()
-        return moment.isoformat(timespec="milliseconds" if self.ms % 1000 else "seconds") + ("Z" if self.is_utc else "")
-
-
 class Every(Schedule):
     """A period of elapsed time that has been read. Users make it with `every`."""
 
     __slots__ = ("_anchor", "_anchor_ms", "_period_ms")
 
     _period_ms: int
-    _anchor: Anchor | None
+    _anchor: Moment | None
     _anchor_ms: int
 
-    def __init__(self, period_ms: int, *, anchor: Anchor | None, zone: str | None) -> None:
+    def __init__(self, period_ms: int, *, anchor: Moment | None, zone: str | None) -> None:
         # A zone matters only to an anchor that is local to it; without one, two zones mean the same.
         is_local = anchor is not None and not anchor.is_utc
         if anchor is None:
@@ -152,7 +126,7 @@ class Every(Schedule):
         elif anchor.is_utc:
             anchor_ms = anchor.ms
         else:
-            anchor_ms = _first_pass_ms(zone_table(zone or "UTC"), anchor.ms)
+            anchor_ms = shown_ms(zone_table(zone or "UTC"), anchor.ms)
         text = f"every {format_duration(period_ms)}"
         super().__init__(
             text=text if anchor is None else f"{text} from {anchor.iso()}",
@@ -223,7 +197,7 @@ class WallEvery(Schedule):
     _days: int
     _months: int
     _at_s: int | None
-    _anchor: Anchor | None
+    _anchor: Moment | None
     _month_end: str
     _gap: str
     _fold: str
@@ -240,7 +214,7 @@ class WallEvery(Schedule):
         days: int,
         months: int,
         at_s: int | None,
-        anchor: Anchor | None,
+        anchor: Moment | None,
         zone: str | None,
         month_end: str,
         gap: str,
@@ -327,7 +301,7 @@ class WallEvery(Schedule):
             "kind": "every",
             "days": self._days or None,
             "months": self._months or None,
-            "at": None if self._at_s is None else _clock(self._at_s),
+            "at": None if self._at_s is None else clock_text(self._at_s),
             "anchor": None if self._anchor is None else self._anchor.iso(),
             "tz": self.zone,
             "month_end": self._month_end,
@@ -345,7 +319,7 @@ class WallEvery(Schedule):
         return f"every({', '.join(options)})"
 
 
-def _local_anchor_s(anchor: Anchor | None, zone: Zone) -> int:
+def _local_anchor_s(anchor: Moment | None, zone: Zone) -> int:
     if anchor is None:
         return 0
     if anchor.ms % 1000:
@@ -357,21 +331,12 @@ def _local_anchor_s(anchor: Anchor | None, zone: Zone) -> int:
     return anchor_s + zone.offset_s(anchor_s) if anchor.is_utc else anchor_s
 
 
-def _first_pass_ms(zone: Zone, local_ms: int) -> int:
-    """Return the instant at which *zone* first shows *local_ms*; right after the gap if it never does."""
-    local_s, rest_ms = divmod(local_ms, 1000)
-    floors_s = zone.floors_s(run_gaps=True, fold_once=True)
-    fire_s = first_fire_s(DayPattern(local_s, DAYS_MAX), zone, floors_s, local_s - 2 * DAY_S)
-    # A local time that a correction skipped (Samoa's 30 December 2011) is the same distance after the jump.
-    return (fire_s if fire_s is not None else local_s - zone.offset_s(local_s)) * 1000 + rest_ms
-
-
-def _at_refusal(at_s: int, local_s: int, anchor: Anchor) -> str | None:
+def _at_refusal(at_s: int, local_s: int, anchor: Moment) -> str | None:
     if local_s % DAY_S == at_s:
         return None
     return (
-        f"every: at {_clock(at_s)} stands beside the anchor {anchor.iso()}, whose time of day is "
-        f"{_clock(local_s % DAY_S)}; give one of them, or a date as the anchor"
+        f"every: at {clock_text(at_s)} stands beside the anchor {anchor.iso()}, whose time of day is "
+        f"{clock_text(local_s % DAY_S)}; give one of them, or a date as the anchor"
     )
 
 
@@ -419,57 +384,13 @@ def _count(name: str, value: object) -> int:
     return int(value)
 
 
-def _read_at(at: object) -> int:
-    if isinstance(at, time):
-        if at.tzinfo is None and not at.microsecond:
-            return at.hour * 3600 + at.minute * 60 + at.second
-        raise InvalidScheduleError("every: at is a time with a zone or a fraction of a second; give HH:MM and use tz=")
-    match = _AT.fullmatch(at) if isinstance(at, str) and len(at) <= 8 else None
-    if match is None:
-        raise InvalidScheduleError(f"every: at is {shown(at)}; give HH:MM or HH:MM:SS within 00:00–23:59:59")
-    hour, minute, second = int(match.group(1)), int(match.group(2)), int(match.group(3) or 0)
-    if hour > 23 or minute > 59 or second > 59:
-        raise InvalidScheduleError(f"every: at {shown(at)} is outside 00:00–23:59:59")
-    return hour * 3600 + minute * 60 + second
-
-
-def _read_anchor(anchor: object) -> Anchor | None:
-    if anchor is None:
-        return None
-    if isinstance(anchor, str):
-        anchor = _read_iso(anchor)
-    if isinstance(anchor, datetime):
-        try:
-            is_naive = anchor.utcoffset() is None
-            if is_naive:
-                return Anchor((anchor.replace(tzinfo=None) - _NAIVE_EPOCH) // MILLISECOND)
-            anchor_ms = (anchor - EPOCH) // MILLISECOND
-        except Exception as error:
-            raise InvalidScheduleError(f"every: anchor {anchor.replace(tzinfo=None)}: {error}") from error
-        if not UTC_S_MIN * 1000 <= anchor_ms < (UTC_S_MAX + 1) * 1000:
-            raise InvalidScheduleError(f"every: anchor {anchor} is outside the years 1–9999 of UTC")
-        return Anchor(anchor_ms, is_utc=True)
-    if isinstance(anchor, date):
-        return Anchor((anchor.toordinal() - date(1970, 1, 1).toordinal()) * DAY_S * 1000, is_date=True)
-    raise InvalidScheduleError(f"every: anchor is {shown(anchor)}; give a datetime, a date, or ISO text of one")
-
-
-def _read_iso(text: str) -> datetime | date:
-    if len(text) <= 40 and text.isascii():
-        try:
-            return date.fromisoformat(text) if len(text) <= 10 else datetime.fromisoformat(text)
-        except ValueError:
-            pass
-    raise InvalidScheduleError(f"every: anchor {shown(text)} is no ISO date or datetime, such as 2026-01-31T09:00")
-
-
 def _choice(what: str, value: object, allowed: tuple[str, ...]) -> None:
     if not isinstance(value, str) or value not in allowed:
         known = ", ".join(repr(choice) for choice in allowed)
         raise InvalidScheduleError(f"every: {what} is {shown(value)}; known: {known}")
 
 
-def _wall_text(days: int, months: int, time_s: int, anchor: Anchor | None) -> str:
+def _wall_text(days: int, months: int, time_s: int, anchor: Moment | None) -> str:
     for count, size, unit in ((months, 12, "year"), (months, 1, "month"), (days, 7, "week"), (days, 1, "day")):
         if count and count % size == 0:
             number = count // size
@@ -477,14 +398,8 @@ def _wall_text(days: int, months: int, time_s: int, anchor: Anchor | None) -> st
             break
     if anchor is not None and not anchor.is_date:
         return f"{period} from {anchor.iso()}"
-    text = f"{period} at {_clock(time_s)}"
+    text = f"{period} at {clock_text(time_s)}"
     return text if anchor is None else f"{text} from {anchor.iso()}"
-
-
-def _clock(time_s: int) -> str:
-    hours, rest = divmod(time_s, 3600)
-    minutes, seconds = divmod(rest, 60)
-    return f"{hours:02}:{minutes:02}" + (f":{seconds:02}" if seconds else "")
 
 
 def _spelled(seconds: int) -> str:
