@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import msgspec
-
 from scheduler.errors import NotFoundError, RefusedError, StoreUnavailableError
 from scheduler.model import Entry, EntryRecord, Pause
 from scheduler.store.change import CHANGE_ROUNDS_MAX, Change, Changer
 from scheduler.store.connection import Connection
 from scheduler.store.keys import Keys
-from scheduler.wire import decode_entry
+from scheduler.store.reading import SLICE, Reading, StoredEntry, read_entries
 
 
 class RegistryStore:
@@ -30,6 +28,14 @@ class RegistryStore:
     def all(self) -> list[EntryRecord]:
         """Every entry in force, by name."""
         return [record for record in self.changed_since(0)[1] if record.entry is not None]
+
+    def reading(self) -> Reading:
+        """A way through the whole registry, slice by slice."""
+        return Reading(self._connection, self._keys)
+
+    def stored(self, names: Sequence[str]) -> list[StoredEntry]:
+        """What stands under each of *names*, undecoded."""
+        return read_entries(self._connection, self._keys, names)
 
     def state(self, name: str) -> EntryRecord:
         """What stands under *name*, be it only the mark of a removed entry."""
@@ -46,26 +52,14 @@ class RegistryStore:
 
     def changed_since(self, revision: int) -> tuple[int, list[EntryRecord]]:
         """The registry's revision, and the entries that changed after *revision*, removed ones included. 0: all of them."""
-        keys = self._keys
-        if revision == 0:
-            meta, definitions, marks, pauses = self._connection.pipeline(
-                [
-                    ("HGET", keys.meta, "revision"),
-                    ("HGETALL", keys.registry),
-                    ("HGETALL", keys.marks),
-                    ("HGETALL", keys.paused),
-                ]
-            )
-            by_name, paused = _pairs(definitions), _pairs(pauses)
-            records = [
-                _record(name, by_name.get(name), state, paused.get(name))
-                for name, state in sorted(_pairs(marks).items())
-            ]
-            return int(meta or 0), records
-        meta, names = self._connection.pipeline(
-            [("HGET", keys.meta, "revision"), ("ZRANGE", keys.changes, f"({revision}", "+inf", "BYSCORE")]
-        )
-        return int(meta or 0), self._read([name.decode() for name in names])
+        reading = Reading(self._connection, self._keys, revision=revision)
+        found: dict[str, StoredEntry] = {}
+        while slice_ := reading.next():
+            found |= {entry.name: entry for entry in slice_}
+            if reading.scanned and len(slice_) < SLICE:
+                break  # what changes just now is the next call's
+        entries = [found[name] for name in sorted(found)] if revision == 0 else found.values()
+        return reading.revision, [entry.record() for entry in entries]
 
     def pause(self, name: str, *, reason: str = "", until_ms: int | None = None, by: str = "") -> EntryRecord:
         """Withdraw what *name* has armed, and arm nothing until it is resumed or *until_ms* has come."""
@@ -130,26 +124,8 @@ class RegistryStore:
         raise StoreUnavailableError(f"entry {name!r} kept changing; try again")
 
     def _read(self, names: Sequence[str]) -> list[EntryRecord]:
-        if not names:
-            return []
-        keys = self._keys
-        definitions, marks, pauses = self._connection.pipeline(
-            [("HMGET", keys.registry, *names), ("HMGET", keys.marks, *names), ("HMGET", keys.paused, *names)]
-        )
-        return [_record(*parts) for parts in zip(names, definitions, (m or b"" for m in marks), pauses, strict=True)]
-
-
-def _record(name: str, definition: bytes | None, state: bytes, pause: bytes | None) -> EntryRecord:
-    return EntryRecord(
-        name,
-        None if definition is None else decode_entry(definition),
-        state.decode(),
-        None if pause is None else _decode_pause(pause),
-    )
+        return [entry.record() for entry in self.stored(names)]
 
 
 def _pairs(flat: Sequence[bytes]) -> dict[str, bytes]:
     return {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
-
-
-_decode_pause = msgspec.json.Decoder(Pause).decode
