@@ -137,3 +137,49 @@ def test_a_finish_that_redis_lost_does_not_block_its_slot(bench: Bench) -> None:
     bench.finish(session, fire.id, entry="e")
     assert bench.hash(bench.keys.slots) == {}
     bench.check_places()
+
+
+class TestPoison:
+    """Trap 12: a message that takes its whole worker to the grave does not take along what ran beside it, nor blame it."""
+
+    def test_only_the_poison_is_buried(self, bench: Bench) -> None:
+        """All of them come back to the head of the queue and meet in the next worker, five times over."""
+        poison = bench.call()
+        innocent = set(bench.calls(4))
+        deaths, ended = 0, set[str]()
+        while innocent - ended:
+            session = bench.open()
+            held: set[str] = set()
+            while len(held) < 5 and (some := bench.take(session, 5)):  # five children
+                held |= set(some)
+            if poison not in held:
+                for id_ in held:
+                    bench.finish(session, id_)
+                ended |= held
+                session.close()
+                continue
+            deaths += 1
+            assert deaths <= 5
+            bench.store.sessions.reclaim(session.id, bench.store.sessions.observe()[session.id])
+        assert ended == innocent
+        assert [letter.id for letter in bench.store.queues.dead()] == [poison]
+
+    def test_suspects_are_kept_apart_and_hold_up_nobody(self, bench: Bench) -> None:
+        """A session has one of them at a time; what is behind them passes, and nobody is told to look again at once."""
+        suspects = bench.calls(3)
+        for _ in range(2):
+            session = bench.open()
+            while bench.take(session):
+                pass
+            bench.store.sessions.reclaim(session.id, bench.store.sessions.observe()[session.id])
+        others = bench.calls(3)
+        first, second = bench.open(), bench.open()
+        assert bench.take(first) == suspects[:1]
+        assert bench.take(first) == others, "what was never lost is not held up"
+        taken = first.take(["q"], 10)
+        assert not taken.messages
+        assert not taken.more, "or a worker with a free child would ask without end"
+        assert bench.take(second) == suspects[1:2], "in their order"
+        bench.finish(first, suspects[0])
+        assert bench.take(first) == suspects[2:]
+        bench.check_places()
