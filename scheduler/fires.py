@@ -7,6 +7,8 @@ knows whether a newer one stands for it), the limits, the policies.
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Collection
 from typing import NamedTuple
 
 import msgspec
@@ -15,6 +17,8 @@ from scheduler.model import Catchup, Entry, Fire
 from scheduler.timing import Schedule, schedule_from_data
 from scheduler.timing.jitter import jitter_ms
 from scheduler.wire import (
+    EXPIRES_AT,
+    EXPIRES_SKIPPED,
     FLAG_FIRE,
     HEADER,
     SERIALIZERS,
@@ -25,6 +29,7 @@ from scheduler.wire import (
     flags_of,
 )
 
+_MOMENT = struct.Struct("<d")
 NO_ARGS, NO_KWARGS = b"[]", b"{}"
 """The arguments of most entries, encoded."""
 
@@ -144,6 +149,20 @@ class FireMaker:
         return self._recipe.fire(
             self.entry.name, self._args, self._kwargs, due_ms, next_due_ms, state=state, now_ms=now_ms
         )
+
+
+def to_skip(fire: Fire) -> Fire:
+    """*fire* as one that somebody has ordered to be skipped: at its due time promotion settles it as withdrawn."""
+    body = fire.body[:EXPIRES_AT] + _MOMENT.pack(EXPIRES_SKIPPED) + fire.body[EXPIRES_AT + _MOMENT.size :]
+    return msgspec.structs.replace(fire, body=body, at_ms=fire.due_ms)
+
+
+def next_kept_ms(schedule: Schedule, after_ms: int, skipped_ms: Collection[int]) -> int | None:
+    """The first due time after *after_ms* that is not among *skipped_ms*."""
+    due_ms = schedule.next_ms(after_ms)
+    while due_ms is not None and due_ms in skipped_ms:
+        due_ms = schedule.next_ms(due_ms)
+    return due_ms
 
 
 class Stretch(NamedTuple):

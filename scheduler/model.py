@@ -165,6 +165,15 @@ class Pause(msgspec.Struct, frozen=True, omit_defaults=True):
     by: str = ""
 
 
+class SkipOrder(msgspec.Struct, frozen=True, array_like=True):
+    """That one fire of an entry is to be skipped: which, and by whom, when and why that was ordered."""
+
+    due_ms: int
+    at_ms: int
+    by: str = ""
+    reason: str = ""
+
+
 class EntryRecord(msgspec.Struct, frozen=True):
     """
     An entry as it stands on Redis.
@@ -173,12 +182,14 @@ class EntryRecord(msgspec.Struct, frozen=True):
         entry: The definition, or None once it was removed (only its mark is left).
         state: Revision and mark as Redis holds them, ``"<revision> <mark_ms>"``: what `arm` compares.
         pause: Set while it is paused.
+        skips: The fires that somebody has ordered to be skipped, earliest first; some may be past.
     """
 
     name: str
     entry: Entry | None
     state: str
     pause: Pause | None = None
+    skips: tuple[SkipOrder, ...] = ()
 
     @property
     def revision(self) -> int:

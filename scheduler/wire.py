@@ -53,6 +53,15 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
 
     entry: str = ""
     task: str
+EXPIRES_AT = 22
+"""Where the header says when the message expires."""
+EXPIRES_SKIPPED = 1
+"""
+What stands there in a fire that somebody has ordered to be skipped: promotion settles it as withdrawn. It has expired for ever, so
+that no process of any version runs it.
+"""
+
+
     queue: str
     priority: int = 0
     flags: int = 0

@@ -10,6 +10,7 @@ from scheduler.store.keys import Keys
 
 if TYPE_CHECKING:
     from scheduler.config import Config
+    from scheduler.store.audit import Audit
     from scheduler.store.change import Changer
     from scheduler.store.history import History
     from scheduler.store.leadership import Leadership
@@ -51,6 +52,13 @@ class Store:
         from scheduler.store.change import Changer  # noqa: PLC0415
 
         return Changer(self.connection, self.keys, late_limit_ms=self._late_limit_ms)
+
+    @cached_property
+    def audit(self) -> Audit:
+        """Who changed what."""
+        from scheduler.store.audit import Audit  # noqa: PLC0415
+
+        return Audit(self.connection, self.keys)
 
     @cached_property
     def loads(self) -> Loads:

@@ -8,15 +8,16 @@ withdraws it, or gives it a new body (ADR 0003).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
 import msgspec
 
 from scheduler.errors import ScheduleError
-from scheduler.fires import NO_STRETCH, FireMaker, Stretch, schedule_of, stretch
-from scheduler.model import Entry, EntryRecord, Pause
+from scheduler.fires import NO_STRETCH, FireMaker, Stretch, next_kept_ms, schedule_of, stretch, to_skip
+from scheduler.model import Entry, EntryRecord, Pause, SkipOrder
+from scheduler.store.audit import Note, differences, encode_note, shown
 from scheduler.store.connection import Argument, Connection
 from scheduler.store.keys import Keys
 from scheduler.wire import encode_entry
@@ -25,6 +26,9 @@ CHANGE_BATCH = 200
 CHANGE_ROUNDS_MAX = 20
 CLOCK_SLACK_MS = 2_000
 """How far back armed fires are looked for: more than a read of the clock and the call may take."""
+
+LINES_MAX = 50
+"""So many changes of one call are noted one by one; the rest is counted."""
 
 SCHEDULE_FIELDS = ("schedule", "start_ms", "until_ms", "enabled")
 """A change of these withdraws what is armed; a change of anything else gives it a new body."""
@@ -37,12 +41,18 @@ class Change(NamedTuple):
     Attributes:
         definition: An entry, None to remove it, "=" to keep it.
         limit_ms: A mark that moves is put to this moment at most; 0: to now.
+        skips: The fires that are to be skipped, None to keep those that are ordered.
+        before_ms: From this moment on it is too late; 0: never.
+        note: Its line in the audit log. A change that a load makes gets one of its own.
     """
 
     record: EntryRecord
     definition: Entry | str | None
     pause: Pause | str | None = "="
     limit_ms: int = 0
+    skips: tuple[SkipOrder, ...] | None = None
+    before_ms: int = 0
+    note: Note | None = None
 
 
 class Load(NamedTuple):
@@ -65,23 +75,39 @@ class Changer:
         self._keys = keys
         self._late_limit_ms = late_limit_ms
 
-    def apply(self, changes: Sequence[Change], *, load: Load = BY_HAND) -> list[str] | None:
-        """Carry *changes* out; the names of those whose entry had changed meanwhile, None if a newer load was published."""
+    def apply(self, changes: Sequence[Change], *, load: Load = BY_HAND, many: Note | None = None) -> list[str] | None:
+        """
+        Carry *changes* out.
+
+        Args:
+            many: What the audit log says of all of them together, with their number; a load has a line of its own. Of single
+                changes at most `LINES_MAX` are noted.
+
+        Returns:
+            The names of those that were not carried out: their entry had changed meanwhile, or their moment has come. None
+            if a newer load was published.
+        """
         keys = self._keys
         all_keys = (*keys.core, keys.registry, keys.marks, keys.meta, keys.changes, keys.paused, keys.nudge)
         stale: list[str] = []
         now_ms = self.now_ms()
         mistakes = msgspec.json.encode(load.mistakes)
+        group = encode_note(many or _load_note(load))
+        lines_left = LINES_MAX
         for start in range(0, max(1, len(changes)), CHANGE_BATCH):
             batch = changes[start : start + CHANGE_BATCH]
-            args: list[Argument] = [load.number, load.by, mistakes]
+            args: list[Argument] = [load.number, load.by, mistakes, group]
             for change in batch:
-                args += self._encode(change, now_ms)
+                note = change.note if lines_left > 0 else None
+                if note is None and lines_left > 0 and load.number:
+                    note = _note_of(change, by=load.by)
+                lines_left -= note is not None
+                args += self._encode(change, note, now_ms)
             reply = self._connection.run("change", all_keys, args)
             if reply[0] == b"SUPERSEDED":
                 return None
             for change, answer in zip(batch, reply[1:], strict=True):
-                if answer.startswith(b"!"):
+                if answer.startswith((b"!", b"LATE")):
                     stale.append(change.record.name)
         return stale
 
@@ -90,22 +116,26 @@ class Changer:
         seconds, micros = self._connection.call("TIME")
         return int(seconds) * 1000 + int(micros) // 1000
 
-    def _encode(self, change: Change, now_ms: int) -> list[Argument]:
+    def _encode(self, change: Change, note: Note | None, now_ms: int) -> list[Argument]:
         record, new, pause = change.record, change.definition, change.pause
         old = record.entry
         will_be = old if isinstance(new, str) else new
+        orders = record.skips if change.skips is None else change.skips
         reschedules = pause != "=" or old is None or will_be is None or _reschedules(old, will_be)
+        quiet = not reschedules and change.skips is None and _says_the_same(old, will_be)
         armed: list[Argument] = []
-        if old is not None:
+        if old is not None and not quiet:
             # A schedule that cannot be computed here has nothing that we could name.
             with suppress(ScheduleError):
                 keeper = None if reschedules or will_be is None else self._maker(will_be)
-                armed = _armed(record, self._maker(old), keeper, now_ms)
+                armed = _armed(record, self._maker(old), keeper, {order.due_ms for order in orders}, now_ms)
         definition = new if isinstance(new, str) else "" if new is None else encode_entry(new)
         pause_data = pause if isinstance(pause, str) else "" if pause is None else msgspec.json.encode(pause)
-        head = (record.name, record.state, definition, pause_data, int(reschedules), change.limit_ms)
+        skips = "=" if orders == record.skips else msgspec.json.encode(orders) if orders else ""
+        how = "quiet" if quiet else int(reschedules)
+        head = (record.name, record.state, definition, pause_data, skips, how, change.limit_ms, change.before_ms)
         paused = self._paused_stretch(record, change, now_ms) if pause is None else NO_STRETCH
-        return [*head, *paused, len(armed) // 6, *armed]
+        return [*head, *paused, encode_note(None if quiet else note), len(armed) // 6, *armed]
 
     def _paused_stretch(self, record: EntryRecord, change: Change, now_ms: int) -> Stretch:
         """The due times that lay in the pause of *record*, which ends with *change*."""
@@ -124,7 +154,39 @@ def _reschedules(old: Entry, new: Entry) -> bool:
     return any(getattr(old, field) != getattr(new, field) for field in SCHEDULE_FIELDS)
 
 
-def _armed(record: EntryRecord, maker: FireMaker, keeper: FireMaker | None, now_ms: int) -> list[Argument]:
+def _says_the_same(old: Entry | None, new: Entry | None) -> bool:
+    """Whether *new* is *old* but for the line of its file."""
+    return old is not None and new is not None and old != new and msgspec.structs.replace(old, source=new.source) == new
+
+
+def _load_note(load: Load) -> Note | None:
+    """The line of a load, which counts what it changed."""
+    return (
+        Note(verb="load", by=load.by, what=f"load {load.number}", group=f"load {load.number}") if load.number else None
+    )
+
+
+def _note_of(change: Change, *, by: str) -> Note | None:
+    """The line of a change that a load makes."""
+    old, new = change.record.entry, change.definition
+    if isinstance(new, str):
+        return None
+    if new is None:
+        return Note(verb="remove", entry=change.record.name, by=by)
+    return definition_note(old, new, by=by)
+
+
+def definition_note(old: Entry | None, new: Entry, *, by: str, reason: str = "") -> Note:
+    """The line of a definition that was added or edited."""
+    if old is None:
+        what = f"{shown('schedule', new.schedule)} → {new.task}"
+        return Note(verb="add", entry=new.name, by=by, reason=reason, what=what)
+    return Note(verb="edit", entry=new.name, by=by, reason=reason, differences=differences(old, new))
+
+
+def _armed(
+    record: EntryRecord, maker: FireMaker, keeper: FireMaker | None, skipped_ms: Collection[int], now_ms: int
+) -> list[Argument]:
     """What may stand armed after now: to be withdrawn, or (by *keeper*) to get a new body."""
     armed: list[Argument] = []
     due_ms = maker.schedule.next_ms(now_ms - CLOCK_SLACK_MS)
@@ -134,7 +196,10 @@ def _armed(record: EntryRecord, maker: FireMaker, keeper: FireMaker | None, now_
         if keeper is None:
             armed += (fire.id, due_ms, fire.queue, b"", "", 0)
         else:
-            renewed = keeper.fire(due_ms, next_ms, state="", now_ms=now_ms)
+            stands_for_ms = next_kept_ms(keeper.schedule, due_ms, skipped_ms) if skipped_ms else next_ms
+            renewed = keeper.fire(due_ms, stands_for_ms, state="", now_ms=now_ms)
+            if due_ms in skipped_ms:
+                renewed = to_skip(renewed)
             armed += (fire.id, due_ms, fire.queue, renewed.body, renewed.queue, renewed.at_ms)
         due_ms = next_ms
     return armed

@@ -13,6 +13,7 @@ For ever (the short list; each is bounded by the number of entries, queues or li
     {ns}:marks             hash    entry → "revision mark_ms", outlives it     arm, change
     {ns}:promoted          hash    entry → "last promoted due_ms, count"       promote
     {ns}:paused            hash    entry → Pause                               change
+    {ns}:skipped           hash    entry → SkipOrders, soon past               change; gone with the fire, promote
     {ns}:last              hash    entry → "state finished_ms"                 end (finish, cancel, reclaim, …)
     {ns}:queues            set     queues that ever held a message             enqueue, arm, change
 
@@ -40,6 +41,7 @@ As long as a process lives (removed when it ends, or by whoever reclaims it)
 
 With a bound or a lifetime
 
+    {ns}:audit             list    Note as JSON, newest last; 10,000 at most   change, and what else people ask for
     {ns}:runs              list    Run, newest last; 10,000 at most            end, drop
     {ns}:e:E:runs          list    the entry's own; 20 at most                 end, drop; removed with the entry
     {ns}:e:E:counts        hash    outcome → how often; never capped           promote, arm; removed with the entry
@@ -77,6 +79,8 @@ class Keys:
         self.marks = prefix + "marks"
         self.promoted = prefix + "promoted"
         self.paused = prefix + "paused"
+        self.skipped = prefix + "skipped"
+        self.audit = prefix + "audit"
         self.last = prefix + "last"
         self.queues = prefix + "queues"
         self.messages = prefix + "messages"

@@ -4,6 +4,7 @@
 local FLAG_FIRE, FLAG_EARLY, FLAG_IGNORE_RESULT, FLAG_RETRY = 1, 2, 4, 16
 local ALLOW, SKIP, QUEUE, REPLACE = 0, 1, 2, 3
 local CATCHUP_NONE, CATCHUP_LATEST, CATCHUP_ALL = 0, 1, 2
+local EXPIRES_SKIPPED = 1
 
 -- Whether these can be the bytes of a message of ours. What is not goes to a worker as it is, which records it.
 local function readable(body)

@@ -45,9 +45,30 @@ local function replace(holder, now)
 end
 
 -- Decides what becomes of the message `id` whose moment `at` has come: true if it is to be put on its ready list.
+-- The order to skip the fire of `entry` at `due` is carried out, and forgotten. Returns who gave it, and why.
+local function carry_out_skip(entry, due)
+    local key = PREFIX .. 'skipped'
+    local orders = redis.call('HGET', key, entry)
+    if not orders then return nil end
+    local note, left = nil, {}
+    for _, order in ipairs(cjson.decode(orders)) do
+        if order[1] == due then
+            note = 'skipped by ' .. (order[3] ~= '' and order[3] or 'hand') .. (order[4] ~= '' and ': ' .. order[4] or '')
+        else
+            left[#left + 1] = order
+        end
+    end
+    if #left > 0 then redis.call('HSET', key, entry, cjson.encode(left)) else redis.call('HDEL', key, entry) end
+    return note
+end
+
 local function settle(id, h, at, now, told)
     local fire = has(h.flags, FLAG_FIRE)
     if fire and now - at > h.late_limit then
+    if fire and h.expires == EXPIRES_SKIPPED then
+        drop(id, h, 'withdrawn', now, told, nil, carry_out_skip(h.entry, h.due))
+        return false
+    end
         -- Missed. Under `latest` the newest stands for all: one with a newer due time behind it gives way.
         local give_up = h.catchup == CATCHUP_NONE
             or (h.catchup == CATCHUP_LATEST and h.next_due > 0 and h.next_due <= now)
