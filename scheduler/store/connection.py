@@ -13,6 +13,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
+from contextvars import ContextVar
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -46,6 +47,23 @@ _BROKEN = (
     failures.MasterDownError,
     OSError,
 )
+
+
+_limit_s: ContextVar[float | None] = ContextVar("limit_s", default=None)
+"""What the attempt that is connecting may take."""
+
+
+class _Limited:
+    """Mixed into redis-py's connections: connecting, too, takes no longer than the attempt that needs it may."""
+
+    socket_timeout: float
+    socket_connect_timeout: float
+
+    def connect(self) -> None:
+        limit_s = _limit_s.get()
+        if limit_s is not None:
+            self.socket_timeout = self.socket_connect_timeout = limit_s
+        super().connect()  # type: ignore[misc]
 
 
 class Connection:
@@ -124,8 +142,7 @@ class Connection:
             connection: Any = None
             in_step = False
             try:
-                connection = self._pool.get_connection()
-                self._limit(connection, deadline)
+                connection = self._connected(self._limit_s(deadline))
                 if not self._checked:
                     self._check_server(connection)
                 reply = exchange(connection)
@@ -145,8 +162,8 @@ class Connection:
                 broken = error
             finally:
                 if connection is not None:
-                    # Whatever else interrupted us (a time limit's exception too) leaves a reply that the next caller would take
-                    # for its own.
+                    # Whatever interrupted us between request and reply (a signal handler that raises) leaves a reply that the next
+                    # caller would take for its own. redis-py itself hangs up only while it reads.
                     if not in_step:
                         connection.disconnect()
                     self._pool.release(connection)
@@ -156,10 +173,19 @@ class Connection:
             time.sleep(pause_s)
             backoff_s = min(2 * backoff_s, BACKOFF_MAX_S)
 
-    def _limit(self, connection: Any, deadline: float) -> None:
-        """Give this attempt what is left, and at most half of the whole: a hanging connection leaves time for a second one."""
-        left_s = max(TIMEOUT_MIN_S, deadline - time.monotonic())
-        connection._sock.settimeout(min(left_s, self.timeout_s / 2))
+    def _connected(self, limit_s: float) -> Any:
+        """A connection of the pool, for one attempt that may take *limit_s*, connecting included."""
+        token = _limit_s.set(limit_s)
+        try:
+            connection: Any = self._pool.get_connection()
+        finally:
+            _limit_s.reset(token)
+        connection._sock.settimeout(limit_s)
+        return connection
+
+    def _limit_s(self, deadline: float) -> float:
+        """An attempt gets what is left, and at most half of the whole: a hanging connection leaves time for a second one."""
+        return min(max(TIMEOUT_MIN_S, deadline - time.monotonic()), self.timeout_s / 2)
 
     def _check_server(self, connection: Any) -> None:
         info = _parse_info(_exchange(connection, ("INFO",)))
@@ -199,7 +225,6 @@ def _pool(url: str, *, password: str | None, timeout_s: float, name: str) -> red
     options: dict[str, Any] = {
         "protocol": 2,
         "client_name": name,
-        # One attempt gets half of the whole deadline: a hanging connection leaves time for a second one.
         "socket_timeout": timeout_s / 2,
         "socket_connect_timeout": timeout_s / 2,
         "retry": None,
@@ -213,6 +238,7 @@ def _pool(url: str, *, password: str | None, timeout_s: float, name: str) -> red
         pool = redis.ConnectionPool.from_url(url, **options)
     except ValueError as error:
         raise ConfigError(f"redis_url {redact_url(url)!r}: {error}") from None
+    pool.connection_class = type("Limited", (_Limited, pool.connection_class), {})
     if password is not None:
         # A password in the URL wins over the keyword in redis-py; the file's is the newer one.
         pool.connection_kwargs["password"] = password
