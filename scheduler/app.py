@@ -18,6 +18,8 @@ from datetime import timedelta
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
+from apscheduler.triggers.base import BaseTrigger
+
 from scheduler.calls import Call, make_message, patiently, read_retry_policy, refuse_keywords, send
 from scheduler.celery_settings import BEAT_SCHEDULE, KNOWN, NOT_DONE, modern, translate
 from scheduler.config import Config, load_config, nearest, redact_url
@@ -27,7 +29,7 @@ from scheduler.home import Home
 from scheduler.log import event
 from scheduler.result import AsyncResult
 from scheduler.task import Task
-from scheduler.timing import Schedule, every
+from scheduler.timing import every
 
 if TYPE_CHECKING:
     from scheduler.store import Store
@@ -147,11 +149,11 @@ class App:
         """Make a function a task of this app; with or without parentheses. See `scheduler.task`."""
         return self.declarations.task(fn, **options)
 
-    def schedule(self, when: Schedule, /, **options: Any) -> Callable[[Callable[..., Any]], Task]:
+    def schedule(self, when: BaseTrigger, /, **options: Any) -> Callable[[Callable[..., Any]], Task]:
         """Make a function a task of this app, with one entry. See `scheduler.schedule`."""
         return self.declarations.schedule(when, **options)
 
-    def entry(self, name: str, task: Task | str, when: Schedule, **options: Any) -> None:
+    def entry(self, name: str, task: Task | str, when: BaseTrigger, **options: Any) -> None:
         """Declare an entry of this app. See `scheduler.entry`."""
         self.declarations.entry(name, task, when, **options)
 

@@ -20,6 +20,7 @@ from types import FunctionType
 from typing import Any, overload
 
 import msgspec
+from apscheduler.triggers.base import BaseTrigger
 
 from scheduler.calls import encode_arguments, encode_keywords
 from scheduler.errors import InvalidEntryError, InvalidScheduleError, InvalidTaskError, NotEncodableError
@@ -114,10 +115,9 @@ class Declarations:
         self.tasks[chosen] = made
         return made
 
-    def schedule(self, when: Schedule, /, **options: Any) -> Callable[[Callable[..., Any]], Task]:
+    def schedule(self, when: BaseTrigger, /, **options: Any) -> Callable[[Callable[..., Any]], Task]:
         """See `scheduler.declare.schedule`."""
-        if not isinstance(when, Schedule):
-            raise InvalidScheduleError(_no_schedule(when, "@schedule"))
+        when = _as_schedule(when, "@schedule")
 
         def declare(fn: Callable[..., Any]) -> Task:
             if isinstance(fn, Task):
@@ -145,7 +145,7 @@ class Declarations:
 
         return declare
 
-    def _entry_for(self, made: Task, when: Schedule, options: Mapping[str, Any]) -> Task:
+    def _entry_for(self, made: Task, when: BaseTrigger, options: Mapping[str, Any]) -> Task:
         """Declare the entry of one `@schedule` above *made*."""
         name = made.name if options.get("name") is None else options["name"]
         before = self.entries.get(name)
@@ -161,7 +161,7 @@ class Declarations:
         self,
         name: str,
         task: Task | str,
-        when: Schedule,
+        when: BaseTrigger,
         *,
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
@@ -174,12 +174,13 @@ class Declarations:
         if not isinstance(task, Task) and (not isinstance(task, str) or not task):
             hint = "; decorate it with @task" if callable(task) else ""
             raise InvalidEntryError(f"{what}: task {task!r}: expected a task or the name of one{hint}")
-        if not isinstance(when, Schedule):
-            raise InvalidScheduleError(_no_schedule(when, what))
+        schedule, jitter_ms = _as_schedule(when, what).parted()
         read = read_entry_options(options, what=what)
-        if read.tz is not None and when.zone not in (None, read.tz):
+        if jitter_ms and not read.jitter_ms:
+            read = msgspec.structs.replace(read, jitter_ms=jitter_ms)
+        if read.tz is not None and schedule.zone not in (None, read.tz):
             raise InvalidEntryError(
-                f"{what}: tz {read.tz!r} contradicts the schedule's own tz {when.zone!r}; give one of the two"
+                f"{what}: tz {read.tz!r} contradicts the schedule's own tz {schedule.zone!r}; give one of the two"
             )
         task_name = task if isinstance(task, str) else task.name
         try:
@@ -192,7 +193,7 @@ class Declarations:
         declared = Declared(
             name=name,
             task=task,
-            when=when,
+            when=schedule,
             args=msgspec.Raw(encoded_args),
             kwargs=msgspec.Raw(encoded_kwargs),
             options=read,
@@ -289,7 +290,7 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     return current().task(fn, **options)
 
 
-def schedule(when: Schedule, /, **options: Any) -> Callable[[Callable[..., Any]], Task]:
+def schedule(when: BaseTrigger, /, **options: Any) -> Callable[[Callable[..., Any]], Task]:
     """
     Make a function a task, and declare one entry for it. It can be stacked; each further one needs a `name`.
 
@@ -307,7 +308,7 @@ def schedule(when: Schedule, /, **options: Any) -> Callable[[Callable[..., Any]]
 def entry(
     name: str,
     task: Task | str,
-    when: Schedule,
+    when: BaseTrigger,
     *,
     args: Sequence[Any] = (),
     kwargs: Mapping[str, Any] | None = None,
@@ -317,6 +318,8 @@ def entry(
     Declare an entry: *task* (or the task of that name) is to be run *when* it is due, with these arguments.
 
     Args:
+        when: A schedule, or any trigger of APScheduler. A trigger is asked for its coming fires whenever the files are loaded;
+            its jitter becomes the entry's.
         options: ``queue priority tz countdown expires jitter overlap catchup catchup_window start until max_runs enabled
             tags description headers ack ignore_result result_expires max_retries retry_backoff retry_jitter
             time_limit soft_time_limit``, see `scheduler.options.EntryOptions`. What is also an option of the task
@@ -379,6 +382,16 @@ def _caller_frame() -> Any:
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_NOT_THE_USERS):
         frame = frame.f_back
     return frame
+
+
+def _as_schedule(when: object, what: str) -> Schedule:
+    if isinstance(when, Schedule):
+        return when
+    from scheduler.timing.trigger import as_schedule  # noqa: PLC0415 - imports APScheduler's triggers; rarely needed
+
+    if (found := as_schedule(when)) is None:
+        raise InvalidScheduleError(_no_schedule(when, what))
+    return found
 
 
 def _no_schedule(when: object, what: str) -> str:

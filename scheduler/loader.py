@@ -21,6 +21,7 @@ from typing import Any
 
 import msgspec
 
+from scheduler.clock import now_ms
 from scheduler.config import Config, nearest
 from scheduler.declare import PACKAGE, Declarations, Declared, current, relative, set_current, task_complaint
 from scheduler.errors import SchedError
@@ -30,6 +31,7 @@ from scheduler.mistakes import Mistake
 from scheduler.model import Entry
 from scheduler.resolve import resolve_entry
 from scheduler.task import Place, Task
+from scheduler.timing.settling import Patience, Settling
 
 OUR_PACKAGES = ("scheduler", "worker")
 DEPTH_MAX = 16
@@ -98,6 +100,8 @@ class _Load:
         self.mistakes: list[Mistake] = self.importing.mistakes
         self.warnings: list[Mistake] = []
         self.complete = True
+        self.now_ms = now_ms()
+        self.patience = Patience()
 
     def run(self) -> Loaded:
         """
@@ -252,8 +256,9 @@ class _Load:
                 self._note_at(declared.place, f"{what}: {complaint}", "", entry=declared.name)
                 return None
             source = self.declarations.shown(declared.place)
-            entry = resolve_entry(declared, task, self.config, self.router, source=source)
-            for warning in declared.when.warnings():
+            settling = Settling(self.now_ms, Path(declared.place.file).parent, self.patience, [])
+            entry = resolve_entry(declared, task, self.config, self.router, source=source, settling=settling)
+            for warning in settling.notes:
                 place = declared.place
                 self.warnings.append(
                     Mistake(relative(place.file, self.base), place.line, f"{what}: {warning}", "", declared.name)

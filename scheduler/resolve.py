@@ -17,18 +17,22 @@ from scheduler.errors import InvalidEntryError
 from scheduler.model import Entry, Origin
 from scheduler.routing import Router
 from scheduler.task import Task
+from scheduler.timing.settling import Settling
 from scheduler.timing.zones import get_zone
 
 FRAME_BYTES = 1_024
 """What a message holds beside its arguments, at most."""
 
 
-def resolve_entry(declared: Declared, task: Task, config: Config, router: Router, *, source: str) -> Entry:
+def resolve_entry(
+    declared: Declared, task: Task, config: Config, router: Router, *, source: str, settling: Settling
+) -> Entry:
     """
     The entry for *declared*, whose task is *task*, complete.
 
     Args:
         source: ``schedules/reports.py:12``.
+        settling: What asks a schedule that exists only as an object; warnings are left in its notes.
 
     Raises:
         InvalidEntryError: It cannot be met, or is too large to be sent.
@@ -46,11 +50,13 @@ def resolve_entry(declared: Declared, task: Task, config: Config, router: Router
             f"its arguments make a message of {size} bytes, message_bytes_max allows {config.message_bytes_max}; "
             "pass a reference instead of the data"
         )
+    schedule = declared.when.in_zone(zone).settled(settling)
+    settling.notes.extend(schedule.warnings())
     expires = task.options.expires if options.expires is None else options.expires
     return Entry(
         name=declared.name,
         task=task.name,
-        schedule=declared.when.in_zone(zone).for_entry(declared.name).as_data(),
+        schedule=schedule.for_entry(declared.name).as_data(),
         queue=options.queue or task.options.queue or _routed(declared, task, router),
         args=declared.args,
         kwargs=declared.kwargs,

@@ -9,13 +9,17 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Hashable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from apscheduler.triggers.base import BaseTrigger
 
 from scheduler.errors import InvalidScheduleError
+from scheduler.timing.steps import Steps
 from scheduler.timing.value import Value
 from scheduler.timing.wording import shown
+
+if TYPE_CHECKING:
+    from scheduler.timing.settling import Settling
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND: Final = timedelta(milliseconds=1)
@@ -37,9 +41,12 @@ class Schedule(Value, BaseTrigger):
     Attributes:
         text: The rule as its author would write it, for a column of a table.
         zone: The IANA name of the zone it was declared with, or None. Without one it computes in UTC.
+        STEP_COST: How much one question counts against the bounded steps of a combination; 1 is about 3 µs.
     """
 
     __slots__ = ("text", "zone")
+
+    STEP_COST: ClassVar[int] = 1
 
     text: str
     zone: str | None
@@ -57,6 +64,16 @@ class Schedule(Value, BaseTrigger):
     def previous_ms(self, before_ms: int) -> int | None:
         """Return the last fire strictly before *before_ms*, both in UTC epoch milliseconds, or None."""
 
+    def next_within(self, after_ms: int, steps: Steps) -> int | None:
+        """As `next_ms`, for a combination that has so many *steps* left."""
+        steps.spend(self.STEP_COST)
+        return self.next_ms(after_ms)
+
+    def previous_within(self, before_ms: int, steps: Steps) -> int | None:
+        """As `previous_ms`, for a combination that has so many *steps* left."""
+        steps.spend(self.STEP_COST)
+        return self.previous_ms(before_ms)
+
     @abstractmethod
     def in_zone(self, name: str) -> Schedule:
         """Return this schedule in the zone *name* if it was declared without one, else itself."""
@@ -73,9 +90,26 @@ class Schedule(Value, BaseTrigger):
         """Return this schedule with all that depends on the entry's name (``H`` in a crontab) settled."""
         return self
 
+    def settled(self, settling: Settling) -> Schedule:  # noqa: ARG002 - most schedules are data already
+        """Return this schedule as data: what exists only as a Python object (a trigger, a function) is asked ahead."""
+        return self
+
+    def parted(self) -> tuple[Schedule, int]:
+        """Return this schedule without a jitter of its own, and that jitter in ms; only APScheduler's triggers have one."""
+        return self, 0
+
     def warnings(self) -> tuple[str, ...]:
         """Return what is legal but rarely meant, one sentence each."""
         return ()
+
+    def mark_ms(self, now_ms: int, window_ms: int) -> int:  # noqa: ARG002 - only what fires once looks at it
+        """
+        Return the mark that a new entry starts from: *now_ms*, as what lay before it was there was not missed.
+
+        Args:
+            window_ms: The entry's ``catchup_window``; nothing older is ever caught up by a new entry.
+        """
+        return now_ms
 
     def next(self, after: datetime) -> datetime | None:
         """
@@ -130,10 +164,35 @@ class Schedule(Value, BaseTrigger):
         fire_ms = self.next_ms(-((EPOCH - _aware(now)) // MILLISECOND) - 1)
         return None if fire_ms is None else EPOCH + timedelta(milliseconds=fire_ms)
 
+    def __or__(self, other: object) -> Schedule:
+        return _combined("|", self, other)
+
+    def __ror__(self, other: object) -> Schedule:
+        return _combined("|", other, self)
+
+    def __and__(self, other: object) -> Schedule:
+        return _combined("&", self, other)
+
+    def __rand__(self, other: object) -> Schedule:
+        return _combined("&", other, self)
+
+    def __sub__(self, other: object) -> Schedule:
+        return _combined("-", self, other)
+
+    def __rsub__(self, other: object) -> Schedule:
+        return _combined("-", other, self)
+
     def __reduce__(self) -> tuple[Any, tuple[dict[str, Any]]]:
         from scheduler.timing.data import schedule_from_data  # noqa: PLC0415 - it imports every kind of schedule
 
         return schedule_from_data, (self.as_data(),)
+
+
+def _combined(mark: str, left: object, right: object) -> Any:
+    """Return what two operands come to, or NotImplemented, on which Python asks the other one."""
+    from scheduler.timing.combine import combined  # noqa: PLC0415 - it is made of schedules
+
+    return combined(mark, left, right)
 
 
 def _aware(moment: object) -> datetime:
