@@ -157,12 +157,13 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fiel
 
 
 class Pause(msgspec.Struct, frozen=True, omit_defaults=True):
-    """That an entry is paused: since when, until when, by whom and why."""
+    """That an entry is paused: since when, until when, by whom and why; and with which others, where many were paused at once."""
 
     since_ms: int
     until_ms: int | None = None
     reason: str = ""
     by: str = ""
+    group: str = ""
 
 
 class SkipOrder(msgspec.Struct, frozen=True, array_like=True):

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from scheduler.model import EntryRecord, Pause
+from scheduler.model import EntryRecord, Pause, SkipOrder
 from scheduler.store.connection import Connection
 from scheduler.store.keys import Keys
 from scheduler.wire import decode_entry, encode_entry
@@ -35,12 +35,14 @@ class StoredEntry(NamedTuple):
         definition: See `scheduler.wire.encode_entry`; None once it was removed.
         state: ``"<revision> <mark_ms>"``, empty for a name that never was one's.
         pause: A `Pause` as JSON.
+        skips: The `SkipOrder`s, as JSON.
     """
 
     name: str
     definition: bytes | None
     state: str
     pause: bytes | None = None
+    skips: bytes | None = None
 
     def record(self) -> EntryRecord:
         """The same, decoded."""
@@ -49,6 +51,7 @@ class StoredEntry(NamedTuple):
             None if self.definition is None else decode_entry(self.definition),
             self.state,
             None if self.pause is None else _decode_pause(self.pause),
+            decode_skips(self.skips),
         )
 
 
@@ -59,7 +62,13 @@ def stored(record: EntryRecord) -> StoredEntry:
         None if record.entry is None else encode_entry(record.entry),
         record.state,
         None if record.pause is None else msgspec.json.encode(record.pause),
+        msgspec.json.encode(record.skips) if record.skips else None,
     )
+
+
+def decode_skips(data: bytes | None) -> tuple[SkipOrder, ...]:
+    """The orders to skip fires of an entry, from what stands on Redis."""
+    return () if data is None else _decode_skips(data)
 
 
 def read_entries(connection: Connection, keys: Keys, names: Sequence[str]) -> list[StoredEntry]:
@@ -67,12 +76,12 @@ def read_entries(connection: Connection, keys: Keys, names: Sequence[str]) -> li
     if not names:
         return []
     # Marks first: see the top of this file.
-    states, definitions, pauses = connection.pipeline(
-        [("HMGET", keys.marks, *names), ("HMGET", keys.registry, *names), ("HMGET", keys.paused, *names)]
+    states, *rest = connection.pipeline(
+        [("HMGET", key, *names) for key in (keys.marks, keys.registry, keys.paused, keys.skipped)]
     )
     return [
-        StoredEntry(name, definition, (state or b"").decode(), pause)
-        for name, state, definition, pause in zip(names, states, definitions, pauses, strict=True)
+        StoredEntry(name, definition, (state or b"").decode(), pause, skips)
+        for name, state, definition, pause, skips in zip(names, states, *rest, strict=True)
     ]
 
 
@@ -105,7 +114,7 @@ class Reading:
         The entries whose states came with the slice before; together with the states of the next.
 
         1. The revision is read, and the first states.
-        2. Definitions and pauses of these, and the next states; and so on.
+        2. Definitions, pauses and skips of these, and the next states; and so on.
         """
         connection, keys = self._connection, self._keys
         names = [name for name, _ in self._states]
@@ -113,19 +122,22 @@ class Reading:
         if self._cursor is None:
             commands.append(("HGET", keys.meta, "revision"))
         if names:
-            commands += [("HMGET", keys.registry, *names), ("HLEN", keys.paused)]
+            commands += [("HMGET", keys.registry, *names), ("HLEN", keys.paused), ("HLEN", keys.skipped)]
         if self._cursor != b"0":
             commands.append(("HSCAN", keys.marks, self._cursor or b"0", "COUNT", SLICE))
         replies = connection.pipeline(commands)
         first, last = self._cursor is None, self._cursor == b"0"
         found: list[StoredEntry] = []
         if names:
-            definitions, paused = replies[:2]
-            # Nothing is paused, mostly: then nobody need ask who is.
+            definitions, paused, skipped = replies[:3]
+            # Nothing is paused or skipped, mostly: then nobody need ask who is.
             pauses = connection.call("HMGET", keys.paused, *names) if paused else [None] * len(names)
+            skips = connection.call("HMGET", keys.skipped, *names) if skipped else [None] * len(names)
             found = [
-                StoredEntry(name, definition, state, pause)
-                for (name, state), definition, pause in zip(self._states, definitions, pauses, strict=True)
+                StoredEntry(name, definition, state, pause, orders)
+                for (name, state), definition, pause, orders in zip(
+                    self._states, definitions, pauses, skips, strict=True
+                )
             ]
         if first:
             self.revision = int(replies[0] or 0)
@@ -152,3 +164,4 @@ class Reading:
 
 
 _decode_pause = msgspec.json.Decoder(Pause).decode
+_decode_skips = msgspec.json.Decoder(tuple[SkipOrder, ...]).decode

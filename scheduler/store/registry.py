@@ -9,12 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from scheduler.errors import NotFoundError, RefusedError, StoreUnavailableError
-from scheduler.model import Entry, EntryRecord, Pause
-from scheduler.store.change import CHANGE_ROUNDS_MAX, Change, Changer
+import msgspec
+
+from scheduler.alarm import Health, read_health
+from scheduler.clock import iso
+from scheduler.errors import NotFoundError, RefusedError, ScheduleError, StoreUnavailableError
+from scheduler.fires import next_kept_ms, schedule_of
+from scheduler.model import Entry, EntryRecord, Pause, SkipOrder
+from scheduler.store.audit import ITS_END, Note
+from scheduler.store.change import CHANGE_ROUNDS_MAX, Change, Changer, definition_note
 from scheduler.store.connection import Connection
 from scheduler.store.keys import Keys
 from scheduler.store.reading import SLICE, Reading, StoredEntry, read_entries
+
+SKIPS_MAX = 100
+"""So many fires of an entry may be ordered to be skipped; more is a pause."""
 
 
 class RegistryStore:
@@ -66,31 +75,76 @@ class RegistryStore:
         now_ms = self._changer.now_ms()
         if until_ms is not None and until_ms <= now_ms:
             raise RefusedError(f"entry {name!r}: the pause would end before it begins; give a later --until")
+        pause = Pause(now_ms, until_ms, reason, by)
+        return self._change_one(name, lambda record: _pausing(record, pause))
 
-        def change(record: EntryRecord) -> Change:
-            since_ms = record.pause.since_ms if record.pause else now_ms
-            return Change(record, "=", Pause(since_ms, until_ms, reason, by))
-
-        return self._change_one(name, change)
-
-    def resume(self, name: str, *, until_ms: int = 0) -> EntryRecord:
+    def resume(self, name: str, *, until_ms: int = 0, by: str = "", reason: str = "") -> EntryRecord:
         """
-        End the pause of *name*. What lay inside it is not fired.
+        End the pause of *name*, if it is paused. What lay inside it is not fired.
 
         Args:
             until_ms: When the pause ended, if it ended by itself: what came due since then is.
         """
         limit_ms = until_ms - 1 if until_ms else 0
-        return self._change_one(name, lambda record: Change(record, "=", None, limit_ms))
 
-    def put(self, entry: Entry) -> EntryRecord:
+        def change(record: EntryRecord) -> Change | None:
+            if record.pause is None:
+                return None
+            note = Note(verb="resume", entry=name, by=ITS_END if until_ms else by, reason=reason)
+            return Change(record, "=", None, limit_ms, note=note)
+
+        return self._change_one(name, change)
+
+    def skip(self, name: str, *, reason: str = "", by: str = "") -> tuple[EntryRecord, int]:
+        """
+        Order that the next fire of *name* be skipped; the one after it, if that was ordered already.
+
+        The fire goes on being armed, as one that promotion settles as withdrawn: so whatever becomes of the entry until then,
+        its due time has one outcome. The order stays with the entry until its moment has passed.
+
+        Returns:
+            The entry, and the due time that is skipped now.
+
+        Raises:
+            NotFoundError: There is no such entry.
+            RefusedError: There is no next fire, its moment has come meanwhile, or `SKIPS_MAX` are ordered already.
+        """
+        chosen: list[int] = []
+
+        def change(record: EntryRecord) -> Change:
+            now_ms = self._changer.now_ms()
+            promoted = self._connection.call("HGET", self._keys.promoted, name)
+            due_ms = next_to_skip_ms(record, now_ms, promoted_ms=int(promoted.split(b" ")[0]) if promoted else 0)
+            if chosen and chosen[-1] <= now_ms:
+                raise RefusedError(
+                    f"entry {name!r}: its fire of {iso(chosen[-1])} is due by now and goes on; the next one is due "
+                    f"{iso(due_ms)}: ask again to skip that"
+                )
+            chosen.append(due_ms)
+            kept = tuple(order for order in record.skips if order.due_ms > now_ms)
+            if len(kept) >= SKIPS_MAX:
+                raise RefusedError(
+                    f"entry {name!r}: its next {SKIPS_MAX} fires are to be skipped already; pause it instead"
+                )
+            orders = (*kept, SkipOrder(due_ms, now_ms, by, reason))
+            note = Note(verb="skip", entry=name, by=by, reason=reason, what=f"the fire of {iso(due_ms)}")
+            return Change(record, "=", skips=orders, before_ms=due_ms, note=note)
+
+        record = self._change_one(name, change)
+        return record, chosen[-1]
+
+    def put(self, entry: Entry, *, by: str = "", reason: str = "") -> EntryRecord:
         """Make *entry* the one in force under its name, whatever stood there."""
-        return self._change_one(entry.name, lambda record: Change(record, entry), must_exist=False)
 
-    def last(self) -> dict[str, tuple[str, int]]:
-        """For each entry that ever ran: the state of its last run, and when it ended."""
+        def change(record: EntryRecord) -> Change:
+            return Change(record, entry, note=definition_note(record.entry, entry, by=by, reason=reason))
+
+        return self._change_one(entry.name, change, must_exist=False)
+
+    def last(self) -> dict[str, Health]:
+        """How the runs of each entry went that ever ran."""
         found = _pairs(self._connection.call("HGETALL", self._keys.last))
-        return {name: (state, int(at)) for name, (state, at) in ((n, v.decode().split(" ")) for n, v in found.items())}
+        return {name: read_health(value) for name, value in found.items()}
 
     def promoted(self) -> dict[str, tuple[int, int]]:
         """For each entry that ever fired: its last promoted due time, and how many were promoted."""
@@ -113,18 +167,56 @@ class RegistryStore:
         }
 
     def _change_one(
-        self, name: str, change: Callable[[EntryRecord], Change], *, must_exist: bool = True
+        self, name: str, change: Callable[[EntryRecord], Change | None], *, must_exist: bool = True
     ) -> EntryRecord:
+        """Carry out what *change* makes of the entry as it stands, anew if it has changed meanwhile; None: it may stay so."""
         for _ in range(CHANGE_ROUNDS_MAX):
             record = self._read([name])[0]
             if record.entry is None and must_exist:
                 raise NotFoundError(f"there is no entry called {name!r}; `sched list` shows them all")
-            if not self._changer.apply([change(record)]):
+            wanted = change(record)
+            if wanted is None:
+                return record
+            if not self._changer.apply([wanted]):
                 return self._read([name])[0]
         raise StoreUnavailableError(f"entry {name!r} kept changing; try again")
 
     def _read(self, names: Sequence[str]) -> list[EntryRecord]:
         return [entry.record() for entry in self.stored(names)]
+
+
+def next_to_skip_ms(record: EntryRecord, now_ms: int, *, promoted_ms: int) -> int:
+    """
+    The due time of *record* that fires next, as things stand.
+
+    Raises:
+        RefusedError: There is none, and why.
+    """
+    entry, what = record.entry, f"entry {record.name!r}"
+    assert entry is not None, record.name
+    if not entry.enabled:
+        raise RefusedError(f"{what} is disabled: it has no next fire to skip")
+    if record.pause is not None:
+        raise RefusedError(f"{what} is paused: it has no next fire to skip; `sched resume {record.name}` first")
+    try:
+        schedule = schedule_of(entry)
+    except ScheduleError as error:
+        raise RefusedError(f"{what}: its schedule cannot be read here: {error}") from None
+    # A due time that was promoted already does not come again, though Redis' clock was set back.
+    after_ms = max(now_ms, promoted_ms, (entry.start_ms or 0) - 1)
+    due_ms = next_kept_ms(schedule, after_ms, {order.due_ms for order in record.skips})
+    if due_ms is None or (entry.until_ms is not None and due_ms > entry.until_ms):
+        raise RefusedError(f"{what} has no next fire to skip: its schedule has no more")
+    return due_ms
+
+
+def _pausing(record: EntryRecord, pause: Pause) -> Change:
+    """What pauses *record*; one that is paused already stays so since then."""
+    if record.pause is not None:
+        pause = msgspec.structs.replace(pause, since_ms=record.pause.since_ms)
+    until = f"until {iso(pause.until_ms)}" if pause.until_ms else ""
+    note = Note(verb="pause", entry=record.name, by=pause.by, reason=pause.reason, what=until)
+    return Change(record, "=", pause, note=note)
 
 
 def _pairs(flat: Sequence[bytes]) -> dict[str, bytes]:
