@@ -20,6 +20,10 @@ from scheduler.model import Entry
 SECOND_MS: Final = 1_000
 DAY_MS: Final = 86_400_000
 
+DAY: Final = 1440
+WIDTHS: Final = (1, 2, 5, 10, 15, 20, 30, 60, 120, 180, 240, 360, 720, DAY)
+"""Of a bar, in minutes; longer ones are whole days."""
+
 CROWD_MIN: Final = 10
 """From how many entries on that start in one instant we speak of a crowd."""
 LOOKED_AT_MAX: Final = 20
@@ -65,7 +69,7 @@ class Load(NamedTuple):
         """The span cut into at most *n* buckets of whole minutes."""
         first = self.span.from_ms // MINUTE_MS
         minutes = max(1, -(-self.span.to_ms // MINUTE_MS) - first)
-        width = -(-minutes // n)
+        width = next((width for width in WIDTHS if width * n >= minutes), 0) or -(-minutes // (n * DAY)) * DAY
         starts, peaks = [0] * -(-minutes // width), [0] * -(-minutes // width)
         for minute, count in self.per_minute.items():
             bucket = (minute - first) // width
@@ -135,6 +139,15 @@ def starts_per(
             for bucket, count in each.items():
                 counts[bucket] += count * len(members)
     return counts
+
+
+def starts_of_each(foresight: Foresight, names: Iterable[str], within: Span) -> dict[str, int]:
+    """How many runs each of *names* starts within a span."""
+    found = {}
+    for starts, members in foresight.groups(names):
+        count = bisect_left(starts, within.to_ms) - bisect_left(starts, within.from_ms)
+        found.update(dict.fromkeys(members, count))
+    return found
 
 
 def busiest(counts: Mapping[int, int]) -> int:

@@ -32,6 +32,7 @@ COMMANDS: dict[str, Row] = {
     "runs": Row("runs:runs", _LOOK, "What ran, what runs, and what was skipped and why."),
     "result": Row("runs:result", _LOOK, "One run, with its result or traceback."),
     "check": Row("check:check", _LOOK, "Every mistake in the schedule files; needs no Redis."),
+    "simulate": Row("simulate:simulate", _LOOK, "The load to come: worst minutes, crowds, and what jitter would do."),
     "trigger": Row("send:trigger", _STEER, "Run an entry now, or at a time."),
     "call": Row("send:call", _STEER, "Run a task by its name."),
     "pause": Row("pause:pause", _STEER, "Stop an entry from firing, until a time or until resumed."),
