@@ -13,8 +13,10 @@ leads next.
 
 from __future__ import annotations
 
+import gc
 import logging
-from collections import deque
+import time
+from collections.abc import Iterable
 from contextlib import suppress
 
 from scheduler.beat.plan import Batch, Plan
@@ -22,15 +24,15 @@ from scheduler.beat.promoter import LOOK_MS_MAX, Promoter
 from scheduler.beat.reign import Reign
 from scheduler.errors import NotFoundError
 from scheduler.log import event
-from scheduler.model import EntryRecord
 from scheduler.server_clock import ServerClock
 from scheduler.store import Store
+from scheduler.store.reading import StoredEntry
 
 ARM_BATCH = 250
 ARM_PAUSE_MS = 250
 """Fires that come within the horizon are gathered this long: a tick for each would cost more than it is worth."""
-PUT_BATCH = 200
-"""So many entries are planned between two looks at what is due: large registries are taken in while work goes on."""
+TOLD_S = 1.0
+"""Reading the registry is told of if it took longer."""
 AWAY_MS_MIN = 10_000
 """After so long without a tick (or the late limit, if that is longer) the registry is read anew."""
 
@@ -49,11 +51,13 @@ class Ticker:
         self._clock = clock
         self._promoter = promoter
         self._away_ms = max(late_limit_ms, AWAY_MS_MIN)
-        self._revision = 0
+        self._reading = store.registry.reading()
+        self._read_all = False
+        """The registry has been read to its end since it was last read from its beginning."""
+        self._up_to_date = False
+        self._began_mono_s = time.monotonic()
         self._pending: Batch | None = None
         self._arm_again_ms = 0.0
-        self._unplanned: deque[EntryRecord] = deque()
-        self._told_broken = True
         self._stale: list[str] = []
         self._resuming: list[tuple[str, int]] = []
         self._ticked_ms = clock.now_ms()
@@ -65,11 +69,12 @@ class Ticker:
         return len(self._plan)
 
     def load(self) -> None:
-        """Read the whole registry, marks included, and plan from it."""
-        self._revision, self._reign.went_back = 0, False
-        self._revision, records = self._store.registry.changed_since(0)
+        """Read the whole registry, marks included, and plan from it: slice by slice, in the ticks that follow."""
+        self._reign.went_back = False
+        self._reading = self._store.registry.reading()
+        self._read_all = self._up_to_date = False
+        self._began_mono_s = time.monotonic()
         self._pending = None
-        self._unplanned = deque(records)
         self._arm_again_ms = 0
 
     def tick(self) -> float:
@@ -77,42 +82,60 @@ class Ticker:
         if self._reign.went_back:
             event(log, "marks.reread", reason="Redis lost a suffix of its writes", level=logging.WARNING)
             self.load()
-        if self._revision == 0 or self._clock.now_ms() - self._ticked_ms > self._away_ms:
+        if self._clock.now_ms() - self._ticked_ms > self._away_ms:
             # Redis was away, or we were: what was missed is to be settled as stretches, as a new leader does it.
             self.load()
-        if self._reign.revision > self._revision:
+        if self._reign.revision > self._reading.revision:
             self.refresh()
         self._reread()
         self._resume()
         # Arming may wait: it has the horizon.
-        busy = self._promoter.promote() or self._put() | self._arm()
+        busy = self._promoter.promote() or self._read() | self._arm()
         self._ticked_ms = self._clock.now_ms()
         return 0.0 if busy else self._pause_s()
 
     def refresh(self) -> None:
         """Take note of the entries that changed."""
-        self._revision, records = self._store.registry.changed_since(self._revision)
-        if records:
-            self._unplanned.extend(records)
-            self._arm_again_ms = 0
+        self._up_to_date = False
 
-    def _put(self) -> bool:
-        """Plan some of the entries that were read; whether there are more. Those planned so far are armed meanwhile."""
+    def _read(self) -> bool:
+        """Plan a slice of what is to be read; whether there is more. Those planned so far are armed meanwhile."""
+        if self._up_to_date:
+            return False
+        entries = self._reading.next()
+        self._put(entries)
+        if entries:
+            return True
+        self._up_to_date = True
+        if not self._read_all:
+            self._read_all = True
+            self._settle()
+        return False
+
+    def _settle(self) -> None:
+        """The whole registry has been read."""
+        self._plan.settled()
+        # A million entries are a million objects that stay: to look through them for garbage would only hold up what is due.
+        gc.freeze()
+        took_s = time.monotonic() - self._began_mono_s
+        if took_s > TOLD_S:
+            event(log, "registry.read", entries=len(self._plan), took_s=round(took_s, 1))
+
+    def _put(self, entries: Iterable[StoredEntry]) -> None:
         now_ms = int(self._clock.now_ms())
-        for _ in range(min(PUT_BATCH, len(self._unplanned))):
-            self._plan.put(self._unplanned.popleft(), now_ms)
-            self._told_broken = False
-        if not self._unplanned and not self._told_broken:
-            self._told_broken = True
-            self._say_broken()
-        return bool(self._unplanned)
+        broken = self._plan.broken
+        for found in entries:
+            self._plan.put_stored(found, now_ms)
+            if found.name in broken:
+                event(log, "entry.broken", entry=found.name, error=broken[found.name], level=logging.ERROR)
+            self._arm_again_ms = 0
 
     def _reread(self) -> None:
         """Plan anew what had changed when we wanted to arm it."""
         while self._stale:
-            record = self._store.registry.state(self._stale[-1])
-            self._plan.put(record, int(self._clock.now_ms()))
-            self._stale.pop()
+            batch = self._stale[-ARM_BATCH:]
+            self._put(self._store.registry.stored(batch))
+            del self._stale[-len(batch) :]
 
     def _resume(self) -> None:
         """End the pauses that end by themselves."""
@@ -167,7 +190,3 @@ class Ticker:
         if resume_ms is not None:
             until_ms = min(until_ms, resume_ms)
         return max(0.0, (until_ms - now_ms) / 1000)
-
-    def _say_broken(self) -> None:
-        for name, why in self._plan.broken.items():
-            event(log, "entry.broken", entry=name, error=why, level=logging.ERROR)
