@@ -312,6 +312,10 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     to_ms: int = 0
     """Of a skipped stretch: its last due time."""
     count: int = 1
+    next_ms: int = 0
+    """Of a skipped stretch: the due time after its last one, 0 where nobody knew it. Only what follows there joins the record."""
+    holder: str = ""
+    """Of due times skipped for overlap: the run that held the slot."""
     enqueued_ms: int = 0
     started_ms: int = 0
     finished_ms: int = 0
@@ -320,3 +324,19 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     error: str = ""
     retry_of: str = ""
     """`sched retry`: the failed run that this one repeats."""
+    backfill: str = ""
+    """`sched backfill`: the backfill that asked for it. Its due time was settled without it."""
+    by: str = ""
+    """Who asked for it by hand."""
+    reason: str = ""
+    """… and why."""
+
+    @property
+    def of_schedule(self) -> bool:
+        """Whether its due time is one that it settles: it is no call, no repetition, no backfill."""
+        return bool(self.due_ms and not self.retry_of and not self.backfill)
+
+    @property
+    def when_ms(self) -> int:
+        """Where it stands in time: its due time, or when it began, else when it was asked for."""
+        return self.due_ms if self.of_schedule else self.started_ms or self.enqueued_ms or self.finished_ms

@@ -2,7 +2,8 @@
 The message on the wire: a small fixed header that the scripts read, and a payload that only Python reads.
 
     header  60 bytes, little-endian, see HEADER; then entry, task and queue as UTF-8;
-            with FLAG_RETRY, two bytes for its length and the id of the run that is repeated
+            with FLAG_RETRY the id of the run that is repeated, with FLAG_BACKFILL the id of the backfill,
+            with FLAG_HAND who asked for it and why; before each of these two bytes for its length
     payload JSON (`Payload`), or what `serializer` says
 
 The scripts read the header with `struct.unpack`; `store/lua/header.lua` is the other half of this file.
@@ -31,6 +32,10 @@ FLAG_RUN = 8
 """The payload says something in `run`: whoever asks for limits must read it."""
 FLAG_RETRY = 16
 """`sched retry`: it repeats an ended run, whose id stands in the header."""
+FLAG_BACKFILL = 32
+"""`sched backfill`: it runs for a due time that was settled long ago; where it waits for its slot, it waits in line."""
+FLAG_HAND = 128
+"""Somebody asked for it by hand: who and why stands in the header."""
 
 HEADER = struct.Struct("<BBBBBBddddIIIIHHH")
 """
@@ -48,11 +53,6 @@ SERIALIZERS = {"json": 0, "msgpack": 1, "pickle": 2}
 SERIALIZER_NAMES = {number: name for name, number in SERIALIZERS.items()}
 
 
-class Header(msgspec.Struct, frozen=True, kw_only=True):
-    """What scripts know of a message. Moments in ms, 0 for none."""
-
-    entry: str = ""
-    task: str
 EXPIRES_AT = 22
 """Where the header says when the message expires."""
 EXPIRES_SKIPPED = 1
@@ -62,6 +62,11 @@ that no process of any version runs it.
 """
 
 
+class Header(msgspec.Struct, frozen=True, kw_only=True):
+    """What scripts know of a message. Moments in ms, 0 for none."""
+
+    entry: str = ""
+    task: str
     queue: str
     priority: int = 0
     flags: int = 0
@@ -79,6 +84,16 @@ that no process of any version runs it.
     max_runs: int = 0
     retry_of: str = ""
     """Goes with `FLAG_RETRY`."""
+    backfill: str = ""
+    """Goes with `FLAG_BACKFILL`."""
+    by: str = ""
+    """Goes with `FLAG_HAND`, as does `reason`."""
+    reason: str = ""
+
+    @property
+    def of_schedule(self) -> bool:
+        """Whether it is the run of a due time of its entry: no call, no repetition, no backfill."""
+        return bool(self.entry and self.due_ms and not self.retry_of and not self.backfill)
 
 
 class Payload(msgspec.Struct, frozen=True, omit_defaults=True, rename={"root_id": "root", "parent_id": "parent"}):
@@ -101,7 +116,7 @@ def encode_header(header: Header) -> bytes:
         HEADER.pack(
             VERSION,
             header.priority,
-            header.flags | FLAG_RETRY if header.retry_of else header.flags,
+            header.flags | _told_flags(header),
             header.overlap,
             header.catchup,
             header.serializer,
@@ -121,7 +136,27 @@ def encode_header(header: Header) -> bytes:
         + task
         + queue
         + (_with_length(header.retry_of) if header.retry_of else b"")
+        + (_with_length(header.backfill) if header.backfill else b"")
+        + (_with_length(header.by) + _with_length(header.reason) if header.by or header.reason else b"")
     )
+
+
+def _told_flags(header: Header) -> int:
+    """The flags that say what else stands in the header."""
+    return (
+        (FLAG_RETRY if header.retry_of else 0)
+        | (FLAG_BACKFILL if header.backfill else 0)
+        | (FLAG_HAND if header.by or header.reason else 0)
+    )
+
+
+def _text_at(body: bytes, at: int) -> tuple[str, int]:
+    """The text at *at* that says its length, and what comes after it."""
+    (length,) = _LENGTH.unpack_from(body, at)
+    at += _LENGTH.size
+    if len(body) < at + length:
+        raise ValueError("its names are cut short")
+    return body[at : at + length].decode(), at + length
 
 
 def _with_length(text: str) -> bytes:
@@ -176,16 +211,21 @@ def decode_header(body: bytes) -> tuple[Header, int]:
         entry, at = body[at : at + entry_n].decode(), at + entry_n
         task, at = body[at : at + task_n].decode(), at + task_n
         queue, at = body[at : at + queue_n].decode(), at + queue_n
-        retry_of = ""
-        if flags & FLAG_RETRY:
-            (length,), at = _LENGTH.unpack_from(body, at), at + _LENGTH.size
-            retry_of, at = body[at : at + length].decode(), at + length
+        retry_of = backfill = by = reason = ""
+        if flags & _TOLD:
+            if flags & FLAG_RETRY:
+                retry_of, at = _text_at(body, at)
+            if flags & FLAG_BACKFILL:
+                backfill, at = _text_at(body, at)
+            if flags & FLAG_HAND:
+                by, at = _text_at(body, at)
+                reason, at = _text_at(body, at)
         header = Header(
             entry=entry, task=task, queue=queue, priority=priority, flags=flags, overlap=_OVERLAPS[overlap],
             catchup=_CATCHUPS[catchup], serializer=serializer, due_ms=int(due), next_due_ms=int(next_due),
             expires_ms=int(expires), enqueued_ms=int(enqueued), result_ttl_s=result_ttl_s,
             late_limit_ms=late_limit_ms, catchup_window_s=catchup_window_s, max_runs=max_runs,
-            retry_of=retry_of,
+            retry_of=retry_of, backfill=backfill, by=by, reason=reason,
         )  # fmt: skip
     except (struct.error, UnicodeDecodeError, ValueError, IndexError) as error:
         raise UndecodableMessageError(f"{len(body)} bytes that are not a message of ours: {error}") from None
@@ -267,6 +307,7 @@ def new_id() -> str:
 
 
 _LENGTH = struct.Struct("<H")
+_TOLD = FLAG_RETRY | FLAG_BACKFILL | FLAG_HAND
 _FIRE_SPACE = bytes.fromhex("6ba7b8149dad11d180b400c04fd430c8")
 _payload_encoder = msgspec.json.Encoder()
 _payload_decoder = msgspec.json.Decoder(Payload)

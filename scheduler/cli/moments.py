@@ -12,7 +12,8 @@ from scheduler.errors import ScheduleError
 
 FORM = "write a date and time like '2026-11-21 09:00', a time of day like '09:00', or a span from now like '10m'"
 
-_DAY = re.compile(r"(today|tomorrow)\b[ ,]*(?:at )?")
+_DAYS = {"yesterday": -1, "today": 0, "tomorrow": 1}
+_DAY = re.compile(r"(yesterday|today|tomorrow)\b[ ,]*(?:at )?")
 _ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d(?!\d)")
 _SLASHED = re.compile(r"(\d{1,2})[/.-](\d{1,2})[/.-](?:\d{4}|\d{2})(?!\d)")
 _HAS_TIME = re.compile(r"\d:\d|\d *[ap]m\b|T\d", re.IGNORECASE)
@@ -37,20 +38,21 @@ def zone(name: str) -> tzinfo:
     return get_zone(name)
 
 
-def read_moment(text: str, *, what: str, tz: tzinfo, now_ms: int) -> int:
+def read_moment(text: str, *, what: str, tz: tzinfo, now_ms: int, past: bool = False) -> int:
     """
     The moment that *text* means, in ms of UTC.
 
     Args:
-        text: ISO 8601, a date as people write it, a time of day (today), ``tomorrow 09:00``, a span from now
-            (``10m``), or ``now``.
+        text: ISO 8601, a date as people write it, a time of day (today), ``tomorrow 09:00``, ``yesterday``, a span from now
+            (``10m``), a span back (``-10m``, ``10m ago``), or ``now``.
         what: How the caller calls it; the message begins with it.
         tz: The zone of what names none.
+        past: It is asked for something past: ``10m`` is ten minutes ago.
 
     Raises:
         InvalidMomentError: It cannot be read, or has more than one meaning.
     """
-    moment_ms = _read_ms(text.strip(), what, tz, now_ms)
+    moment_ms = _read_ms(text.strip(), what, tz, now_ms, past)
     try:
         from_ms(moment_ms)
     except OverflowError:
@@ -58,12 +60,13 @@ def read_moment(text: str, *, what: str, tz: tzinfo, now_ms: int) -> int:
     return moment_ms
 
 
-def _read_ms(text: str, what: str, tz: tzinfo, now_ms: int) -> int:
+def _read_ms(text: str, what: str, tz: tzinfo, now_ms: int, past: bool) -> int:
     if text == "now":
         return now_ms
-    after_ms = _span_ms(text, what)
-    if after_ms is not None:
-        return now_ms + after_ms
+    back = text.startswith("-") or text.endswith(" ago")
+    span_ms = _span_ms(text.removeprefix("-").removesuffix(" ago") if back else text, what)
+    if span_ms is not None:
+        return now_ms - span_ms if back or (past and not text.startswith(("+", "in "))) else now_ms + span_ms
     moment = _iso(text) or _free(text, what, datetime.fromtimestamp(now_ms / 1000, tz))
     return to_ms(moment if moment.tzinfo is not None else moment.replace(tzinfo=tz))
 
@@ -135,7 +138,7 @@ def _free(text: str, what: str, now: datetime) -> datetime:
     ):
         raise InvalidMomentError(f"{what} {text!r} could be two dates; write it as 2026-11-21")
     if day := _DAY.match(text):
-        now, text = now + timedelta(days=day[1] == "tomorrow"), text[day.end() :] or "00:00"
+        now, text = now + timedelta(days=_DAYS[day[1]]), text[day.end() :] or "00:00"
     elif not _HAS_TIME.search(text) and not _HAS_DATE.search(text):
         raise InvalidMomentError(f"{what} {text!r} is not a moment; {FORM}")
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)

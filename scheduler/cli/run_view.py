@@ -37,6 +37,10 @@ def run_data(run: Run) -> dict[str, Any]:
         "count": run.count,
         "scheduled_to": moment(run.to_ms),
         "retry_of": run.retry_of or None,
+        "backfill": run.backfill or None,
+        "by": run.by or None,
+        "reason": run.reason or None,
+        "holder": run.holder or None,
     }
 
 
@@ -46,8 +50,8 @@ def moment(ms: int) -> str | None:
 
 
 def lateness_s(run: Run) -> float | None:
-    """Seconds from the due time to the start; None where there is no due time or no start, or where it repeats another."""
-    return (run.started_ms - run.due_ms) / 1000 if run.due_ms and run.started_ms and not run.retry_of else None
+    """Seconds from the due time to the start; None where there is no start, or no due time that it settles."""
+    return (run.started_ms - run.due_ms) / 1000 if run.of_schedule and run.started_ms else None
 
 
 def duration_s(run: Run) -> float | None:
@@ -65,13 +69,13 @@ def run_columns(tz: tzinfo, *, entry: bool = True) -> list[Column[Run]]:
         Column("TOOK", lambda run: _seconds(duration_s(run)), spare=True),
         Column("WORKER", lambda run: run.worker, spare=True),
         Column("ID", lambda run: run.id),
-        Column("NOTE", _note, wide=True, spare=True),
+        Column("NOTE", lambda run: _note(run, tz), wide=True, spare=True),
     ]
     return columns if entry else [column for column in columns if column.title != "ENTRY"]
 
 
 def _when_ms(run: Run) -> int:
-    return (0 if run.retry_of else run.due_ms) or (run.started_ms or run.enqueued_ms or run.finished_ms) // 1000 * 1000
+    return run.when_ms if run.of_schedule else run.when_ms // 1000 * 1000
 
 
 def _state(run: Run) -> str:
@@ -82,14 +86,22 @@ def _seconds(seconds: float | None) -> str:
     return "" if seconds is None else show_span(round(seconds * 1000))
 
 
-def _note(run: Run) -> str:
+def _note(run: Run, tz: tzinfo) -> str:
     parts = []
     if run.count > 1:
-        parts.append(f"{run.count} due times")
+        parts.append(f"{run.count:,} due times until {show_moment(run.to_ms, tz)}")
+    if run.holder:
+        parts.append(f"run {run.holder} had not ended")
     if run.attempt > 1:
         parts.append(f"attempt {run.attempt}")
     if run.retry_of:
         parts.append(f"retry of {run.retry_of}")
+    if run.backfill:
+        parts.append(f"backfill {run.backfill} for {show_moment(run.due_ms, tz)}")
+    elif run.by:
+        parts.append(f"by {run.by}")
+    if run.reason:
+        parts.append(run.reason)
     if run.error:
         parts.append(run.error)
     return ", ".join(parts)

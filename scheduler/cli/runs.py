@@ -11,12 +11,14 @@ import msgspec
 from scheduler.cli.exits import Exit
 from scheduler.cli.group import Command
 from scheduler.cli.invocation import Invocation, say
-from scheduler.cli.moments import show_moment
+from scheduler.cli.moments import read_moment, show_moment
 from scheduler.cli.names import resolve
 from scheduler.cli.run_result import result_data, result_text
 from scheduler.cli.run_view import duration_s, lateness_s, run_columns, run_data
+from scheduler.clock import iso
 from scheduler.errors import NotFoundError, RefusedError, UndecodableMessageError
-from scheduler.model import ResultRecord, Run
+from scheduler.model import OutcomeReason, ResultRecord, Run
+from scheduler.store.history import Choice
 from scheduler.wire import decode_header
 
 RUNS_MAX = 10_000
@@ -25,22 +27,72 @@ RUNS_MAX = 10_000
 @click.command("runs", cls=Command)
 @click.argument("name", required=False)
 @click.option("--state", metavar="STATE", help="Only those in this state: SUCCESS, FAILURE, STARTED, …")
+@click.option(
+    "--outcome", type=click.Choice(list(OutcomeReason)), help="Only due times with this outcome.", metavar="OUTCOME"
+)
+@click.option("--task", metavar="TASK", help="Only runs of this task.")
+@click.option("--since", metavar="TIME", help="None before this time: '2026-11-21 09:00', '09:00', '2h' (ago).")
+@click.option("--until", metavar="TIME", help="None at this time or after it.")
+@click.option("--backfill", metavar="ID", help="Only those of this backfill (`sched backfill --list`).")
 @click.option("-n", "--number", "n", type=click.IntRange(1, RUNS_MAX), default=50, show_default=True, help="How many.")
 @click.pass_obj
-def runs(sched: Invocation, name: str | None, state: str | None, n: int) -> None:
+def runs(
+    sched: Invocation,
+    *,
+    name: str | None,
+    state: str | None,
+    outcome: str | None,
+    task: str | None,
+    since: str | None,
+    until: str | None,
+    backfill: str | None,
+    n: int,
+) -> None:
     """What ran, what runs, and what was skipped and why; newest first.
 
-    NAME is an entry; it may be shortened, as long as it means one.
+    NAME is an entry; it may be shortened, as long as it means one. A run stands at its due time, or where it has none, when it
+    began. The last 10,000 runs are kept.
     """
-    history = sched.store.history
-    if name is not None:
-        known = sched.store.registry.get(name)
-        if known is None:
-            name = resolve(name, {record.name for record in sched.store.registry.all()})
-    found = history.runs(name, n=n, state=None if state is None else state.upper())
+    store = sched.store
+    if name is not None and store.registry.get(name) is None and next(store.history.ended(name), None) is None:
+        name = resolve(name, {record.name for record in store.registry.all()})
+    choice = Choice(
+        entry=name,
+        state=None if state is None else state.upper(),
+        outcome=outcome,
+        task=task,
+        since_ms=_moment_ms(sched, since, "--since"),
+        until_ms=_moment_ms(sched, until, "--until"),
+        backfill=backfill,
+    )
+    if choice.since_ms is not None and choice.until_ms is not None and choice.since_ms >= choice.until_ms:
+        raise click.UsageError(f"--since {since}: {iso(choice.since_ms)} is not before --until, {iso(choice.until_ms)}")
+    found = store.history.chosen(choice, n)
     if not found:
-        say("sched: no runs" + (f" of {name!r}" if name else "") + (f" in state {state.upper()}" if state else ""))
+        say(f"sched: no runs{_in_words(choice)} among the last {RUNS_MAX:,}")
     sched.out.many(found, data=run_data, columns=run_columns(sched.zone, entry=name is None))
+
+
+def _moment_ms(sched: Invocation, text: str | None, what: str) -> int | None:
+    return (
+        None
+        if text is None
+        else read_moment(text, what=what, tz=sched.zone, now_ms=int(sched.store.queues.time_ms()), past=True)
+    )
+
+
+def _in_words(choice: Choice) -> str:
+    return "".join(
+        (
+            f" of {choice.entry!r}" if choice.entry else "",
+            f" of task {choice.task}" if choice.task else "",
+            f" of backfill {choice.backfill}" if choice.backfill else "",
+            f" in state {choice.state}" if choice.state else "",
+            f" with outcome {choice.outcome}" if choice.outcome else "",
+            f" since {iso(choice.since_ms)}" if choice.since_ms is not None else "",
+            f" until {iso(choice.until_ms)}" if choice.until_ms is not None else "",
+        )
+    )
 
 
 class Story(msgspec.Struct, frozen=True):
@@ -117,6 +169,9 @@ def _waiting(id: str, body: bytes | None, record: ResultRecord | None) -> Run | 
             due_ms=header.due_ms,
             enqueued_ms=header.enqueued_ms,
             retry_of=header.retry_of,
+            backfill=header.backfill,
+            by=header.by,
+            reason=header.reason,
         )
     return None if record is None else Run(id=id, state=record.state, finished_ms=record.done_ms)
 
@@ -133,6 +188,9 @@ def story_facts(story: Story, sched: Invocation) -> Iterator[tuple[str, str]]:
     yield "task", run.task
     yield "queue", run.queue
     yield "retry of", run.retry_of
+    yield "backfill", run.backfill
+    yield "asked for by", run.by
+    yield "reason", run.reason
     yield "state", run.state or f"skipped: {run.outcome}"
     yield "scheduled for", show_moment(run.due_ms, tz)
     yield "enqueued", show_moment(run.enqueued_ms, tz)

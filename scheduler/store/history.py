@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import msgspec
 
 from scheduler.errors import UndecodableMessageError
@@ -15,6 +18,39 @@ ENTRY_RUNS_MAX = 20
 SCAN_CHUNK = 500
 
 
+class Choice(NamedTuple):
+    """
+    Which runs somebody wants to see; what is None does not matter.
+
+    Attributes:
+        outcome: Of their due times.
+        since_ms: No older ones: a run stands at its due time, or where it has none, when it began. Of a stretch of due times that
+            were skipped one is enough.
+        until_ms: No run at this moment or later.
+    """
+
+    entry: str | None = None
+    state: str | None = None
+    outcome: str | None = None
+    task: str | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+    backfill: str | None = None
+
+    def fits(self, run: Run) -> bool:
+        """Whether *run* is one of them."""
+        when_ms = run.when_ms
+        return (
+            (self.entry is None or run.entry == self.entry)
+            and (self.state is None or run.state == self.state)
+            and (self.outcome is None or run.outcome == self.outcome)
+            and (self.task is None or run.task == self.task)
+            and (self.since_ms is None or max(when_ms, run.to_ms) >= self.since_ms)
+            and (self.until_ms is None or when_ms < self.until_ms)
+            and (self.backfill is None or run.backfill == self.backfill)
+        )
+
+
 class History:
     """The runs of a namespace."""
 
@@ -23,35 +59,44 @@ class History:
         self._keys = keys
 
     def runs(self, entry: str | None = None, n: int = 50, state: str | None = None) -> list[Run]:
+        """The newest *n* runs, those in flight first; of *entry*, in *state*."""
+        return self.chosen(Choice(entry=entry, state=state), n)
+
+    def chosen(self, choice: Choice, n: int) -> list[Run]:
         """
-        The newest *n* runs, those in flight first; of *entry*, in *state*.
+        The newest *n* runs that *choice* wants, those in flight first.
 
         The ring of one entry keeps its last 20, that of the namespace the last 10,000; a long search goes through both.
         """
-        chosen = [run for run in self.in_flight() if _matches(run, entry, state)]
+        found = [run for run in self.in_flight() if choice.fits(run)]
+        for run in self.ended(choice.entry):
+            if len(found) >= n or (choice.since_ms is not None and 0 < run.finished_ms < choice.since_ms):
+                break  # what ended before that moment stands before it, and so does all that ended earlier
+            if choice.fits(run):
+                found.append(run)
+        return found[:n]
+
+    def ended(self, entry: str | None = None) -> Iterator[Run]:
+        """What has ended or was skipped, the newest end first, as far back as the rings go; of *entry*, or (None) of all."""
         before_ms: int | None = None
         known: set[str] = set()
         if entry is not None:
             own = [
                 _decode(data) for data in reversed(self._connection.call("LRANGE", self._keys.entry_runs(entry), 0, -1))
             ]
-            chosen += [run for run in own if _matches(run, entry, state)]
+            yield from own
             if len(own) < ENTRY_RUNS_MAX:
-                return chosen[:n]
+                return
             before_ms, known = own[-1].finished_ms, {run.id for run in own}
         end = -1
-        while len(chosen) < n:
+        while True:
             chunk = self._connection.call("LRANGE", self._keys.runs, end - SCAN_CHUNK + 1, end)
-            runs = (_decode(data) for data in reversed(chunk))
-            chosen += [
-                run
-                for run in runs
-                if _matches(run, entry, state) and (before_ms is None or _is_older(run, before_ms, known))
-            ]
+            for run in map(_decode, reversed(chunk)):
+                if entry is None or (run.entry == entry and (before_ms is None or _is_older(run, before_ms, known))):
+                    yield run
             if len(chunk) < SCAN_CHUNK:
-                break
+                return
             end -= SCAN_CHUNK
-        return chosen[:n]
 
     def run(self, id_: str) -> Run | None:
         """The run with this id, in flight or among the last 10,000."""
@@ -100,12 +145,15 @@ class History:
                         task=header.task,
                         queue=header.queue,
                         state=State.STARTED,
-                        outcome="promoted" if header.due_ms and not header.retry_of else "",
+                        outcome="promoted" if header.of_schedule else "",
                         due_ms=header.due_ms,
                         enqueued_ms=header.enqueued_ms,
                         started_ms=int(place.decode().partition(" ")[2] or 0),
                         worker=worker,
                         retry_of=header.retry_of,
+                        backfill=header.backfill,
+                        by=header.by,
+                        reason=header.reason,
                     )
                 )
         return runs
@@ -114,10 +162,6 @@ class History:
 def _is_older(run: Run, before_ms: int, known: set[str]) -> bool:
     """Whether *run* lies before what is *known* of an entry: many end in one millisecond."""
     return run.finished_ms < before_ms or (run.finished_ms == before_ms and bool(run.state) and run.id not in known)
-
-
-def _matches(run: Run, entry: str | None, state: str | None) -> bool:
-    return (entry is None or run.entry == entry) and (state is None or run.state == state)
 
 
 def _decode(data: bytes) -> Run:

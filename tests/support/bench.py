@@ -109,14 +109,19 @@ class Bench:
 
     def move_mark(self, name: str, ago_ms: int) -> None:
         """Set the mark of *name* to *ago_ms* before now, as after an outage that long."""
-        revision = self.store.registry.state(name).revision
-        self.call_redis("HSET", self.keys.marks, name, f"{revision} {self.now_ms - ago_ms}")
+        self.set_mark(name, self.now_ms - ago_ms)
 
-    def fired(self, term: Term, name: str = "e", *, in_ms: int = -5, **options: Any) -> Fire:
+    def set_mark(self, name: str, mark_ms: int) -> None:
+        """Set the mark of *name* to that moment."""
+        revision = self.store.registry.state(name).revision
+        self.call_redis("HSET", self.keys.marks, name, f"{revision} {mark_ms}")
+
+    def fired(self, term: Term, name: str = "e", *, in_ms: int = -5, now_ms: int = 0, **options: Any) -> Fire:
         """A fire of *name* that was armed for a moment just past."""
-        if self.store.registry.state(name).mark_ms >= self.now_ms + in_ms:
-            self.move_mark(name, 1 - in_ms)
-        fire = self.fire(name, in_ms=in_ms, **options)
+        now_ms = now_ms or self.now_ms
+        if self.store.registry.state(name).mark_ms >= now_ms + in_ms:
+            self.set_mark(name, now_ms + in_ms - 1)
+        fire = self.fire(name, in_ms=in_ms, now_ms=now_ms, **options)
         assert self.arm(term, [fire]).armed == 1
         return fire
 

@@ -70,12 +70,13 @@ def test_a_message_comes_out_as_it_went_in(header: Header, args: list[object], k
     assert (args, kwargs) == (msgspec.json.decode(found.args), msgspec.json.decode(found.kwargs))
 
 
-@given(headers, st.text(min_size=1, max_size=300))
-def test_the_id_of_the_run_that_is_repeated_comes_along(header: Header, id_: str) -> None:
-    """`sched retry`: a flag says that it is there."""
-    decoded, at = decode_header(encode_body(msgspec.structs.replace(header, retry_of=id_), Payload()))
-    assert decoded.retry_of == id_
-    assert msgspec.structs.replace(decoded, retry_of="", flags=header.flags) == header
+@given(headers, st.tuples(*[st.text(max_size=300)] * 4))
+def test_what_people_said_of_a_run_comes_along(header: Header, told: tuple[str, str, str, str]) -> None:
+    """`sched retry`, `backfill`, `trigger`: flags say what is there."""
+    said = dict(zip(("retry_of", "backfill", "by", "reason"), told, strict=True))
+    decoded, at = decode_header(encode_body(msgspec.structs.replace(header, **said), Payload()))
+    assert told == (decoded.retry_of, decoded.backfill, decoded.by, decoded.reason)
+    assert header == msgspec.structs.replace(decoded, **dict.fromkeys(said, ""), flags=header.flags)
     assert at > 0
 
 

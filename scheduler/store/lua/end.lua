@@ -105,8 +105,9 @@ local function end_here(id, body, state, error, now, unpromoted)
     redis.call('HDEL', TRIES, id)
     local h = parse(body) or { entry = '', task = '', queue = '', flags = 0, due = 0, enqueued = 0, result_ttl_s = 86400 }
     local run = { id = id, entry = h.entry, task = h.task, queue = h.queue, state = state, due_ms = h.due,
-        enqueued_ms = h.enqueued, finished_ms = now, error = error, retry_of = h.retry_of }
-    if h.due > 0 and not h.retry_of then run.outcome = unpromoted or 'promoted' end
+        enqueued_ms = h.enqueued, finished_ms = now, error = error, retry_of = h.retry_of, backfill = h.backfill, by = h.by,
+        reason = h.reason }
+    if h.due > 0 and not h.retry_of and not h.backfill then run.outcome = unpromoted or 'promoted' end
     local text = cjson.encode(run)
     remember({ text })
     if h.entry ~= '' then

@@ -1,10 +1,11 @@
 -- The other half of wire.py: what scripts know of a message without reading its payload.
--- Offsets are 1-based; the header has 60 bytes, then the names of entry, task and queue, then (FLAG_RETRY) an id.
+-- Offsets are 1-based; the header has 60 bytes, then the names of entry, task and queue, then what the flags say: the id of the
+-- run that is repeated (FLAG_RETRY), the id of the backfill (FLAG_BACKFILL), by whom and why (FLAG_HAND).
 
-local FLAG_FIRE, FLAG_EARLY, FLAG_IGNORE_RESULT, FLAG_RETRY = 1, 2, 4, 16
+local FLAG_FIRE, FLAG_EARLY, FLAG_IGNORE_RESULT, FLAG_RETRY, FLAG_BACKFILL, FLAG_HAND = 1, 2, 4, 16, 32, 128
 local ALLOW, SKIP, QUEUE, REPLACE = 0, 1, 2, 3
-local CATCHUP_NONE, CATCHUP_LATEST, CATCHUP_ALL = 0, 1, 2
 local EXPIRES_SKIPPED = 1
+local CATCHUP_NONE, CATCHUP_LATEST, CATCHUP_ALL = 0, 1, 2
 
 -- Whether these can be the bytes of a message of ours. What is not goes to a worker as it is, which records it.
 local function readable(body)
@@ -32,6 +33,33 @@ local function is_moment(ms)
     return ms >= 0 and ms < 9007199254740992
 end
 
+-- The text at `at` that says its length, and where it ends; nil if it is cut short.
+local function text_at(body, at)
+    if #body < at + 1 then return nil end
+    local first, last = at + 2, at + 1 + struct.unpack('<I2', body, at)
+    if #body < last then return nil end
+    return string.sub(body, first, last), last + 1
+end
+
+-- What the flags say stands behind the names: false if it is cut short.
+local function parse_told(h, body, at)
+    if has(h.flags, FLAG_RETRY) then
+        h.retry_of, at = text_at(body, at)
+        if not at then return false end
+    end
+    if has(h.flags, FLAG_BACKFILL) then
+        h.backfill, at = text_at(body, at)
+        if not at then return false end
+    end
+    if has(h.flags, FLAG_HAND) then
+        h.by, at = text_at(body, at)
+        if not at then return false end
+        h.reason, at = text_at(body, at)
+        if not at then return false end
+    end
+    return true
+end
+
 -- The whole header, or nil for bytes that are not ours: `decode_header` in wire.py refuses the same ones.
 local function parse(body)
     if not readable(body) then return nil end
@@ -45,10 +73,7 @@ local function parse(body)
     h.entry = string.sub(body, 61, 60 + entry_n)
     h.task = string.sub(body, 61 + entry_n, 60 + entry_n + task_n)
     h.queue = string.sub(body, 61 + entry_n + task_n, 60 + entry_n + task_n + queue_n)
-    local at = 61 + entry_n + task_n + queue_n
-    if has(h.flags, FLAG_RETRY) and #body > at then
-        h.retry_of = string.sub(body, at + 2, at + 1 + struct.unpack('<I2', body, at))
-    end
+    if h.flags >= FLAG_RETRY and not parse_told(h, body, 61 + entry_n + task_n + queue_n) then return nil end
     return h
 end
 

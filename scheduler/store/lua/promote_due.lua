@@ -19,9 +19,10 @@ local function slot_taken(entry, id, now)
     return true, holder
 end
 
-local function drop(id, h, reason, now, told)
+local function drop(id, h, reason, now, told, holder, note)
     redis.call('HDEL', MESSAGES, id)
-    record_skip(h.entry, h.task, reason, h.due, h.due, 1, id, now)
+    record_skip(h.entry, h.task, reason, h.due, h.due, 1, id, now,
+        { next = h.next_due > 0 and h.next_due or nil, holder = holder, note = note })
     if told then told[#told + 1] = { 'skipped', h.entry, h.due, reason, id, h.queue } end
 end
 
@@ -44,7 +45,6 @@ local function replace(holder, now)
     return waits
 end
 
--- Decides what becomes of the message `id` whose moment `at` has come: true if it is to be put on its ready list.
 -- The order to skip the fire of `entry` at `due` is carried out, and forgotten. Returns who gave it, and why.
 local function carry_out_skip(entry, due)
     local key = PREFIX .. 'skipped'
@@ -62,13 +62,14 @@ local function carry_out_skip(entry, due)
     return note
 end
 
+-- Decides what becomes of the message `id` whose moment `at` has come: true if it is to be put on its ready list.
 local function settle(id, h, at, now, told)
     local fire = has(h.flags, FLAG_FIRE)
-    if fire and now - at > h.late_limit then
     if fire and h.expires == EXPIRES_SKIPPED then
         drop(id, h, 'withdrawn', now, told, nil, carry_out_skip(h.entry, h.due))
         return false
     end
+    if fire and now - at > h.late_limit then
         -- Missed. Under `latest` the newest stands for all: one with a newer due time behind it gives way.
         local give_up = h.catchup == CATCHUP_NONE
             or (h.catchup == CATCHUP_LATEST and h.next_due > 0 and h.next_due <= now)
@@ -95,14 +96,14 @@ local function settle(id, h, at, now, told)
     if h.overlap ~= ALLOW then
         local taken, holder = slot_taken(h.entry, id, now)
         if taken and h.overlap == SKIP then
-            if fire then drop(id, h, 'overlap', now, told) else end_here(id, h.body, 'REVOKED', 'overlap', now) end
+            if fire then drop(id, h, 'overlap', now, told, holder) else end_here(id, h.body, 'REVOKED', 'overlap', now) end
             return false
         end
         if taken then
             -- `queue` and `replace` keep the newest waiting; the slot passes to it when the holder has ended.
             local older = redis.call('HGET', WAITING, h.entry)
             local older_body = older and redis.call('HGET', MESSAGES, older)
-            if older_body then drop(older, parse(older_body), 'overlap', now, told) end
+            if older_body then drop(older, parse(older_body), 'overlap', now, told, holder, 'a newer one took its place') end
             redis.call('HDEL', WAITING, h.entry)
             if h.overlap ~= REPLACE or not holder or not replace(holder, now) then
                 redis.call('HSET', WAITING, h.entry, id)

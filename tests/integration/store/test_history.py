@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from scheduler.model import Overlap
-from tests.support.bench import Bench
+from scheduler.model import Catchup, Overlap
+from scheduler.store.history import Choice
+from tests.support.bench import Bench, Term
 
 pytestmark = pytest.mark.redis
 
@@ -86,16 +89,84 @@ def test_neighbours_that_were_skipped_for_one_reason_share_a_record(bench: Bench
     term = bench.win()
     first = bench.fired(term, in_ms=-60_000, late_limit_ms=HOUR)
     bench.promote()
-    for i in range(30):
-        bench.fired(term, in_ms=-50_000 + i * 1_000, late_limit_ms=HOUR)
-        bench.promote()
+    skip_each_second(bench, term, 30)
     session = bench.open()
     bench.take(session)
     bench.finish(session, first.id, entry="e")
     newest, skipped = bench.store.history.runs("e")
     assert newest.id == first.id
-    assert (skipped.outcome, skipped.count) == ("overlap", 30)
-    assert skipped.to_ms - skipped.due_ms >= 29_000
+    assert (skipped.outcome, skipped.count, skipped.holder) == ("overlap", 30, first.id)
+    assert skipped.to_ms - skipped.due_ms == 29_000
+    assert bench.call_redis("LLEN", bench.keys.runs) == 31, "the ring of the namespace has each"
+
+
+def test_a_due_time_that_ran_meanwhile_parts_what_was_skipped(bench: Bench) -> None:
+    """P2: each due time within a record has the outcome that the record says."""
+    bench.put(overlap=Overlap.ALLOW, catchup=Catchup.NONE)
+    term, now_ms = bench.win(), bench.now_ms
+    for in_ms, late_limit_ms in ((-9_000, 1), (-8_000, 1), (-7_000, HOUR), (-6_000, 1)):
+        bench.fired(term, in_ms=in_ms, next_in_ms=in_ms + 1_000, now_ms=now_ms, late_limit_ms=late_limit_ms)
+        bench.promote()
+    skipped = [(run.due_ms - now_ms, run.count) for run in bench.store.history.runs("e")]
+    assert skipped == [(-6_000, 1), (-9_000, 2)], "the run of the one between them has not ended"
+
+
+def test_of_an_entry_whose_runs_are_used_up_the_common_ring_tells_once(bench: Bench) -> None:
+    """It goes on for ever, and would push the runs of all others out."""
+    bench.put(overlap=Overlap.ALLOW, max_runs=1)
+    term = bench.win()
+    bench.fired(term, in_ms=-60_000, late_limit_ms=HOUR)
+    bench.promote()
+    skip_each_second(bench, term, 5)
+    (skipped,) = bench.store.history.runs("e", n=1)
+    assert (skipped.outcome, skipped.count) == ("max_runs", 5)
+    assert bench.store.registry.counts("e") == {"promoted": 1, "max_runs": 5}
+    assert bench.call_redis("LLEN", bench.keys.runs) == 1
+
+
+def skip_each_second(bench: Bench, term: Term, n: int) -> None:
+    """Fires of "e" that follow each other and that promotion refuses."""
+    now_ms = bench.now_ms
+    for i in range(n):
+        at_ms = -50_000 + i * 1_000
+        bench.fired(term, in_ms=at_ms, next_in_ms=at_ms + 1_000, now_ms=now_ms, late_limit_ms=HOUR)
+        bench.promote()
+
+
+def test_runs_are_chosen_by_time_task_and_outcome(bench: Bench) -> None:
+    """A run stands at its due time; a skipped stretch wherever one of its due times does."""
+    bench.put("e", overlap=Overlap.SKIP)
+    term = bench.win()
+    now_ms = bench.now_ms
+    first = bench.fired(term, in_ms=-60_000, now_ms=now_ms, late_limit_ms=HOUR)
+    bench.promote()
+    skip_each_second(bench, term, 10)
+    session = bench.open()
+    bench.take(session)
+    bench.finish(session, first.id, entry="e", task="t.x", due_ms=first.due_ms, finished_ms=now_ms, outcome="promoted")
+    called = ran(bench, 3)
+    history = bench.store.history
+
+    def chosen(**choice: Any) -> list[str]:
+        return [run.outcome or run.id for run in history.chosen(Choice(**choice), 50)]
+
+    assert chosen(outcome="promoted") == ["promoted"]
+    assert chosen(entry="e", outcome="overlap", since_ms=now_ms - 42_000) == ["overlap"], "it ends after that"
+    assert chosen(entry="e", since_ms=now_ms - 40_000) == []
+    assert chosen(entry="e", until_ms=now_ms - 55_000) == ["promoted"]
+    assert chosen(entry="e", until_ms=now_ms - 60_000) == [], "not at that moment"
+    assert chosen(task="t.x", state="SUCCESS") == ["promoted"]
+    assert chosen(since_ms=now_ms) == list(reversed(called))
+
+
+def test_a_search_stops_at_what_ended_before(bench: Bench) -> None:
+    """The ring is in the order of ends: whoever asks for the last hour does not read 10,000 runs."""
+    now_ms = bench.now_ms
+    old = [b'{"id":"%d","finished_ms":%d}' % (i, now_ms - HOUR) for i in range(9_000)]
+    bench.call_redis("RPUSH", bench.keys.runs, *old)
+    ids = ran(bench, 3)
+    bench.call_redis("LSET", bench.keys.runs, 0, b'{"id":"odd","finished_ms":%d}' % (now_ms + 1))
+    assert [run.id for run in bench.store.history.chosen(Choice(since_ms=now_ms), 50)] == list(reversed(ids))
 
 
 def test_a_message_that_is_not_ours_does_not_hide_the_others(bench: Bench) -> None:

@@ -139,8 +139,10 @@ class TestOverlap:
     @pytest.mark.parametrize("first", [Overlap.SKIP], indirect=True)
     def test_skip_records_the_newer_as_overlap(self, bench: Bench, first: str) -> None:
         """P2: neighbours share one record."""
-        self.newer(bench, 3_000)
-        self.newer(bench, 2_000)
+        now_ms = bench.now_ms
+        for in_ms in (-3_000, -2_000):
+            bench.fired(self.term, in_ms=in_ms, next_in_ms=in_ms + 1_000, now_ms=now_ms)
+            bench.promote()
         assert counts(bench) == {"promoted": 1, "overlap": 2}
         assert bench.live() == {first}
         assert [(run.outcome, run.count) for run in bench.store.history.runs("e")] == [("overlap", 2)]

@@ -23,6 +23,7 @@ if not h then return 'NOT OURS' end
 local function ms(x) return string.format('%.0f', x) end
 return { h.entry, h.task, h.queue, h.priority, h.flags, h.overlap, h.catchup, ms(h.due), ms(h.next_due), ms(h.expires),
     ms(h.enqueued), h.result_ttl_s, h.late_limit, h.window_s, h.max_runs, h.retry_of or '',
+    h.backfill or '', h.by or '', h.reason or '',
     priority_of(ARGV[1]), flags_of(ARGV[1]), ms(expires_of(ARGV[1])), without_fire_flag(ARGV[1]) }
 """
 TEXT = _strip(_expand(PARSE))
@@ -47,6 +48,9 @@ headers = st.builds(
     catchup_window_s=words,
     max_runs=words,
     retry_of=st.sampled_from(("", "0123456789abcdef" * 2)),
+    backfill=st.sampled_from(("", "20261121-3f2a")),
+    by=st.text(max_size=20),
+    reason=st.sampled_from(("", "it failed")),
 )
 
 
@@ -70,8 +74,8 @@ def test_both_read_the_same(store: Store, header: Header) -> None:
     assert found[11:15] == [
         python.result_ttl_s, python.late_limit_ms, python.catchup_window_s, python.max_runs,
     ]  # fmt: skip
-    assert found[15].decode() == python.retry_of
-    assert (found[16], found[17], int(found[18])) == (python.priority, python.flags, python.expires_ms)
+    assert [item.decode() for item in found[15:19]] == [python.retry_of, python.backfill, python.by, python.reason]
+    assert (found[19], found[20], int(found[21])) == (python.priority, python.flags, python.expires_ms)
 
 
 @quick
@@ -79,7 +83,7 @@ def test_both_read_the_same(store: Store, header: Header) -> None:
 def test_taking_the_fire_flag_away_changes_nothing_else(store: Store, header: Header) -> None:
     """A retry is no fire any more."""
     body = encode_body(header, Payload())
-    without = lua(store, body)[19]
+    without = lua(store, body)[22]
     assert bytearray(without) == body[:2] + bytes([body[2] & ~FLAG_FIRE]) + body[3:]
 
 
@@ -96,7 +100,7 @@ fields = st.tuples(
 @given(values=fields, tail=st.binary(min_size=30, max_size=60), version=st.sampled_from((1, 1, 1, 2)))
 def test_both_refuse_the_same(store: Store, values: tuple[Any, ...], tail: bytes, version: int) -> None:
     """P12: but for names that are no UTF-8, which only Python reads as text."""
-    priority, flags, overlap, catchup, serializer = values[1], values[2] & 15, values[3] % 6, values[4] % 5, values[5]
+    priority, flags, overlap, catchup, serializer = values[1], values[2] & 191, values[3] % 6, values[4] % 5, values[5]
     body = HEADER.pack(version, priority, flags, overlap, catchup, serializer, *values[6:]) + tail
     try:
         decode_header(body)
