@@ -26,6 +26,7 @@ from scheduler.notify import notify, watchdog_s
 from scheduler.server_clock import ServerClock
 from scheduler.store import Store, open_store
 from scheduler.store.presence import BeatInfo
+from scheduler.timing.table import renew_at_ms
 from scheduler.timing.zones import tzdata_version
 from scheduler.wire import new_id
 
@@ -75,6 +76,11 @@ class Beat:
         self._unpublished: LoadReply | None = None
         self._loaded: LoadReply | None = None
         self._load_number = 0
+        self._only_renews = False
+        """What is being loaded, or waits to be published, is to renew tables and nothing else."""
+        self._asked: set[str] = set()
+        """The entries that hold tables, see `scheduler.timing.table`."""
+        self._renew_at_ms: int | None = None
         self._reloads_seen: int | None = None
         self._role = "follower"
         self._stopping = ""
@@ -215,20 +221,39 @@ class Beat:
             self._reload_wanted = False
             if self._loading is not None:
                 self._loading.kill()
-            self._loading = Loading(self._request)
+            self._loading, self._only_renews = Loading(self._request), False
         if self._loading is not None and (reply := self._loading.poll()) is not None:
             self._loading, self._unpublished = None, reply
             _tell_load(reply)
         if self._unpublished is not None:
             # Kept until it is published: Redis may be away just now.
-            self._publish(self._unpublished)
+            if not self._only_renews:
+                self._publish(self._unpublished)
+            self._renew(self._unpublished)
             self._unpublished = None
             self._shown_mono_s = 0.0
         if time.monotonic() - self._shown_mono_s < HOUSE_S:
             return
         self._store.presence.show(self._info())
         self._heed_reloads()
+        self._heed_tables()
         self._shown_mono_s = time.monotonic()
+
+    def _heed_tables(self) -> None:
+        """Load again before a table is used up. What else the files say now waits until somebody asks for a load."""
+        is_time = self._renew_at_ms is not None and self._clock.known and self._clock.now_ms() >= self._renew_at_ms
+        if is_time and not self._reload_wanted and self._loading is None and self._unpublished is None:
+            self._loading, self._only_renews = Loading(self._request), True
+
+    def _renew(self, reply: LoadReply) -> None:
+        entries = {entry.name: entry for entry in reply.entries}
+        self._asked |= {name for name, entry in entries.items() if renew_at_ms(entry.schedule) is not None}
+        if not self._asked:
+            return
+        renewed = self._store.loads.renew(self._asked, entries)
+        self._renew_at_ms = renewed.again_at_ms
+        if renewed.names:
+            event(log, "tables.renewed", entries=len(renewed.names))
 
     def _heed_reloads(self) -> None:
         """Load again when somebody asks for it, or when Redis has lost what we published."""

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from scheduler.errors import ScheduleError
 from scheduler.fires import NO_STRETCH, FireMaker, Stretch, next_kept_ms, schedule_of, stretch, to_skip
@@ -20,6 +21,7 @@ from scheduler.model import Entry, EntryRecord, Pause, SkipOrder
 from scheduler.store.audit import Note, differences, encode_note, shown
 from scheduler.store.connection import Argument, Connection
 from scheduler.store.keys import Keys
+from scheduler.timing.table import renews
 from scheduler.wire import encode_entry
 
 CHANGE_BATCH = 200
@@ -151,12 +153,22 @@ class Changer:
 
 
 def _reschedules(old: Entry, new: Entry) -> bool:
-    return any(getattr(old, field) != getattr(new, field) for field in SCHEDULE_FIELDS)
+    changed = [field for field in SCHEDULE_FIELDS if getattr(old, field) != getattr(new, field)]
+    return bool(changed) and (changed != ["schedule"] or not renews(old.schedule, new.schedule))
 
 
 def _says_the_same(old: Entry | None, new: Entry | None) -> bool:
     """Whether *new* is *old* but for the line of its file."""
-    return old is not None and new is not None and old != new and msgspec.structs.replace(old, source=new.source) == new
+    return old is not None and new is not None and old != new and replace(old, source=new.source) == new
+
+
+def only_renews(old: Entry, new: Entry) -> bool:
+    """Whether *new* is *old*, of whose schedule a table was asked anew, and says nothing else."""
+    return (
+        old.schedule != new.schedule
+        and replace(old, schedule=new.schedule) == new
+        and renews(old.schedule, new.schedule)
+    )
 
 
 def _load_note(load: Load) -> Note | None:
@@ -173,6 +185,8 @@ def _note_of(change: Change, *, by: str) -> Note | None:
         return None
     if new is None:
         return Note(verb="remove", entry=change.record.name, by=by)
+    if old is not None and only_renews(old, new):
+        return None
     return definition_note(old, new, by=by)
 
 

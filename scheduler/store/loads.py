@@ -6,10 +6,11 @@ The newest load wins, and one whose files are broken keeps what those files had 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from scheduler.errors import StoreUnavailableError
 from scheduler.model import Entry, EntryRecord, Origin
@@ -17,7 +18,11 @@ from scheduler.store.change import CHANGE_ROUNDS_MAX, Change, Changer, Load
 from scheduler.store.connection import Connection
 from scheduler.store.keys import Keys
 from scheduler.store.registry import RegistryStore
+from scheduler.timing.table import known_until_ms, renew_at_ms, renews, same_rule
 from scheduler.wire import encode_entry
+
+RENEW_AGAIN_MS_MIN: Final = 60_000
+"""A table that could not be renewed is tried again after so long, or after half of what is left of it."""
 
 
 class LoadInfo(NamedTuple):
@@ -34,7 +39,7 @@ class Published(NamedTuple):
     What publishing a load changed, as names of entries.
 
     Attributes:
-        kept: Not in the load, which was not clean; they stay as they were.
+        kept: Not in the load, which was not clean (or a newer version wrote them); they stay as they were.
         clashes: Refused, because an entry of that name was made by hand.
         superseded: A newer load was published meanwhile; ours changes nothing.
     """
@@ -46,6 +51,19 @@ class Published(NamedTuple):
     kept: tuple[str, ...] = ()
     clashes: tuple[str, ...] = ()
     superseded: bool = False
+
+
+class Renewed(NamedTuple):
+    """
+    What renewing tables changed.
+
+    Attributes:
+        names: The entries whose tables are new.
+        again_at_ms: When the next table is to be renewed; None: never.
+    """
+
+    names: tuple[str, ...]
+    again_at_ms: int | None
 
 
 class Loads:
@@ -77,7 +95,8 @@ class Loads:
         Make *entries* the ones in force, as a diff under a new load number.
 
         Entries disappear only through a *clean* load: one with broken files cannot tell what was removed from what could not be
-        read. Those made by hand are not touched, and win over a file's of the same name.
+        read. Those made by hand are not touched, and win over a file's of the same name. One that only a newer version can read is
+        kept as it is, unless this load declares it: then that is in force, or a rollback would leave it dead.
 
         Args:
             clean: All files were read, without a mistake.
@@ -92,6 +111,7 @@ class Loads:
         added: dict[str, None] = {}
         changed: dict[str, None] = {}
         removed: dict[str, None] = {}
+        now_ms = self._changer.now_ms()
         for _ in range(CHANGE_ROUNDS_MAX):
             live = {record.name: record for record in self._registry.changed_since(0)[1]}
             changes: list[Change] = []
@@ -103,7 +123,9 @@ class Loads:
                 elif record.entry.origin is Origin.HAND:
                     clashes.append(name)
                     continue
-                elif encode_entry(record.entry) != encode_entry(entry):
+                elif encode_entry(record.entry) != encode_entry(
+                    entry := _with_good_tables(record.entry, entry, now_ms)
+                ):
                     changed[name] = None
                 else:
                     continue
@@ -111,7 +133,7 @@ class Loads:
             for name, record in live.items():
                 if name in entries or record.entry is None or record.entry.origin is Origin.HAND:
                     continue
-                if not clean:
+                if not clean or not record.entry.is_readable:
                     kept.append(name)
                     continue
                 removed[name] = None
@@ -123,6 +145,36 @@ class Loads:
                 return Published(number, tuple(added), tuple(changed), tuple(removed), tuple(kept), tuple(clashes))
         raise StoreUnavailableError("the registry kept changing while the files were published; try again")
 
+    def renew(self, names: Collection[str], entries: Mapping[str, Entry]) -> Renewed:
+        """
+        Give those of *names* whose tables are half used up the tables of *entries*, and change nothing else.
+
+        This is no load: it takes no number, and what has been edited in the files meanwhile waits for one. So any beat may do
+        it, whatever its files say.
+
+        Args:
+            names: Entries that hold tables, also those that could not be loaded this time.
+        """
+        renewed: dict[str, None] = {}
+        now_ms = self._changer.now_ms()
+        for _ in range(CHANGE_ROUNDS_MAX):
+            records = [stored.record() for stored in self._registry.stored(list(names))]
+            changes: list[Change] = []
+            again_ms: list[int] = []
+            for record in records:
+                live, entry = record.entry, entries.get(record.name)
+                if live is None or live.origin is Origin.HAND:
+                    continue
+                renewal = entry and _renewal(live, entry, now_ms)
+                if renewal:
+                    renewed[record.name] = None
+                    changes.append(Change(record, renewal))
+                if (again_at_ms := _ask_again_ms(renewal or live, now_ms)) is not None:
+                    again_ms.append(again_at_ms)
+            if not self._changer.apply(changes):
+                return Renewed(tuple(renewed), min(again_ms, default=None))
+        raise StoreUnavailableError("the registry kept changing while tables were renewed; try again")
+
     def request_reload(self) -> int:
         """Ask every beat to load its files again; the number of the request."""
         return int(self._connection.call("HINCRBY", self._keys.meta, "reloads", 1))
@@ -130,3 +182,34 @@ class Loads:
     def reload_requests(self) -> int:
         """How many times a reload was asked for."""
         return int(self._connection.call("HGET", self._keys.meta, "reloads") or 0)
+
+
+def _with_good_tables(live: Entry, entry: Entry, now_ms: int) -> Entry:
+    """
+    *entry*, with the tables of *live* as long as they say the same and are not half used up.
+
+    So a load that changes nothing changes nothing, although each one asks anew.
+    """
+    renew_ms = renew_at_ms(live.schedule)
+    if renew_ms is None or renew_ms <= now_ms or not renews(live.schedule, entry.schedule):
+        return entry
+    return replace(entry, schedule=live.schedule)
+
+
+def _renewal(live: Entry, entry: Entry, now_ms: int) -> Entry | None:
+    """*live* with the tables of *entry*, if those reach farther and it is time."""
+    renew_ms, until_ms = renew_at_ms(live.schedule), known_until_ms(live.schedule)
+    if renew_ms is None or until_ms is None or renew_ms > now_ms or not same_rule(live.schedule, entry.schedule):
+        return None
+    new_until_ms = known_until_ms(entry.schedule)
+    if new_until_ms is not None and new_until_ms <= until_ms:
+        return None
+    return replace(live, schedule=entry.schedule)
+
+
+def _ask_again_ms(entry: Entry, now_ms: int) -> int | None:
+    """When the tables of *entry* are to be renewed; if that could not be done now, ever more rarely."""
+    renew_ms, until_ms = renew_at_ms(entry.schedule), known_until_ms(entry.schedule)
+    if renew_ms is None or until_ms is None:
+        return None
+    return renew_ms if renew_ms > now_ms else now_ms + max(RENEW_AGAIN_MS_MIN, abs(until_ms - now_ms) // 2)
