@@ -23,9 +23,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from scheduler.errors import ScheduleError
-from scheduler.fires import COUNT_MAX, NO_ARGS, NO_KWARGS, Recipe, Stretch, stretch
+from scheduler.fires import COUNT_MAX, NO_ARGS, NO_KWARGS, Recipe, Stretch, next_kept_ms, stretch, to_skip
 from scheduler.model import Ack, Catchup, EntryRecord, Fire, OutcomeReason, Overlap, Pause, Skip
-from scheduler.store.reading import StoredEntry, stored
+from scheduler.store.reading import StoredEntry, decode_skips, stored
 from scheduler.timing import Schedule, schedule_from_data
 from scheduler.wire import decode_entry
 
@@ -181,6 +181,8 @@ class Plan:
         self._due: list[tuple[int, int, Group]] = []
         self._lagging: list[tuple[int, int, Planned]] = []
         self._resumes: list[tuple[int, str, int]] = []
+        self._skipped_ms: dict[str, frozenset[int]] = {}
+        """Of the few entries of which fires are to be skipped: these."""
         self._order = count()
         self._emission: Iterator[Fire | Skip] | None = None
         self._stretches: dict[tuple[Schedule, int, int], Stretch] = {}
@@ -220,8 +222,11 @@ class Plan:
             else:
                 planned.schedule = group.schedule
             first_ms = group.first_missing_ms(planned)
-        except (ScheduleError, msgspec.MsgspecError) as error:
+        except ScheduleError as error:
             self.broken[found.name] = str(error)
+            return
+        except msgspec.MsgspecError as error:
+            self.broken[found.name] = f"a newer version of Steadybeat wrote it, and this one cannot read it: {error}"
             return
         if group.due_ms is None and first_ms is None:
             return  # its schedule is over
@@ -230,6 +235,8 @@ class Plan:
             self._push(group)
         group.add(planned)
         self._planned[found.name] = planned
+        if found.skips is not None:
+            self._skipped_ms[found.name] = frozenset(order.due_ms for order in decode_skips(found.skips))
         if first_ms is not None:
             self._lag(planned, first_ms)
 
@@ -346,6 +353,8 @@ class Plan:
             give_up_before_ms = min(limit_ms, now_ms - entry.catchup_window_ms)
         elif entry.catchup is Catchup.LATEST:
             newest_ms = schedule.previous_ms(last_ms + 1)
+            while newest_ms is not None and newest_ms in self._skipped_ms.get(planned.name, ()):
+                newest_ms = schedule.previous_ms(newest_ms)
             if newest_ms is not None and newest_ms < limit_ms:
                 give_up_before_ms = newest_ms
         missed = self._stretch(schedule, first_ms - 1, min(give_up_before_ms - 1, last_ms))
@@ -366,7 +375,9 @@ class Plan:
         return found
 
     def _fire(self, planned: Planned, due_ms: int, next_ms: int | None, now_ms: int) -> Fire | None:
-        recipe = planned.recipe
+        recipe, skipped_ms = planned.recipe, self._skipped_ms.get(planned.name, ())
+        if next_ms in skipped_ms:
+            next_ms = next_kept_ms(planned.schedule, due_ms, skipped_ms)
         if recipe.until_ms is not None and due_ms > recipe.until_ms:
             self._drop(planned.name)
             return None
@@ -376,7 +387,7 @@ class Plan:
             planned.name, planned.args, planned.kwargs, due_ms, next_ms, state=planned.state, now_ms=now_ms
         )
         planned.mark_ms = planned.from_ms = due_ms
-        return fire
+        return to_skip(fire) if due_ms in skipped_ms else fire
 
     def _push(self, group: Group) -> None:
         if group.due_ms is not None:
@@ -384,6 +395,7 @@ class Plan:
 
     def _drop(self, name: str) -> None:
         self.broken.pop(name, None)
+        self._skipped_ms.pop(name, None)
         planned = self._planned.pop(name, None)
         if planned is None:
             return
