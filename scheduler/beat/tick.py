@@ -31,8 +31,6 @@ from scheduler.store.reading import StoredEntry
 ARM_BATCH = 250
 ARM_PAUSE_MS = 250
 """Fires that come within the horizon are gathered this long: a tick for each would cost more than it is worth."""
-TOLD_S = 1.0
-"""Reading the registry is told of if it took longer."""
 AWAY_MS_MIN = 10_000
 """After so long without a tick (or the late limit, if that is longer) the registry is read anew."""
 
@@ -117,9 +115,7 @@ class Ticker:
         self._plan.settled()
         # A million entries are a million objects that stay: to look through them for garbage would only hold up what is due.
         gc.freeze()
-        took_s = time.monotonic() - self._began_mono_s
-        if took_s > TOLD_S:
-            event(log, "registry.read", entries=len(self._plan), took_s=round(took_s, 1))
+        event(log, "registry.read", entries=len(self._plan), took_s=time.monotonic() - self._began_mono_s)
 
     def _put(self, entries: Iterable[StoredEntry]) -> None:
         now_ms = int(self._clock.now_ms())
