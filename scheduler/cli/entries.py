@@ -17,7 +17,7 @@ from scheduler.cli.output import Column, state_style
 from scheduler.cli.run_view import run_columns, run_data
 from scheduler.cli.view import EntryView, entry_data, pause_data, views
 from scheduler.clock import iso
-from scheduler.model import Catchup, Entry, Overlap, Run, RunOptions
+from scheduler.model import Catchup, Entry, Overlap, Run, RunOptions, SkipOrder
 
 if TYPE_CHECKING:
     from scheduler.store import Store
@@ -54,7 +54,7 @@ def _columns(sched: Invocation, now_ms: int) -> list[Column[EntryView]]:
     return [
         Column("NAME", lambda view: view.entry.name),
         Column("SCHEDULE", _schedule_text, wide=True),
-        Column("NEXT", lambda view: show_moment(view.next_ms, sched.zone)),
+        Column("NEXT", lambda view: _next_text(view, sched)),
         Column("IN", left),
         Column("LAST", lambda view: show_moment(view.last_ms, sched.zone), spare=True),
         Column("STATE", lambda view: view.condition, style=state_style),
@@ -64,6 +64,11 @@ def _columns(sched: Invocation, now_ms: int) -> list[Column[EntryView]]:
 
 def _schedule_text(view: EntryView) -> str:
     return view.text if view.zone == "UTC" else f"{view.text} {view.zone}"
+
+
+def _next_text(view: EntryView, sched: Invocation) -> str:
+    skipped = f" (skips {len(view.skips)})" if view.skips else ""
+    return show_moment(view.next_ms, sched.zone) + skipped
 
 
 class Details(msgspec.Struct, frozen=True):
@@ -168,6 +173,7 @@ def _facts(details: Details, sched: Invocation) -> Iterator[tuple[str, str]]:
     yield "in words", view.words
     yield "queue", entry.queue
     yield "next fire", show_moment(view.next_ms, tz) or _why_none(view)
+    yield "skips", "\n".join(_skip_text(order, sched) for order in view.skips)
     yield "last fire", show_moment(view.last_ms, tz)
     yield "last end", f"{view.last_state} {show_moment(view.last_end_ms, tz)}" if view.last_state else ""
     yield "paused", _pause_text(view, sched)
@@ -175,6 +181,7 @@ def _facts(details: Details, sched: Invocation) -> Iterator[tuple[str, str]]:
     yield "kwargs", _raw(entry.kwargs, b"{}")
     yield from ((label, text) for label, text in _chosen(entry, sched))
     yield "source", entry.source or "made by hand"
+    yield "revision", str(view.revision)
     yield "outcomes", ", ".join(f"{outcome} {count}" for outcome, count in sorted(details.counts.items()))
 
 
@@ -224,6 +231,12 @@ def _pause_text(view: EntryView, sched: Invocation) -> str:
     by = f" by {pause.by}" if pause.by else ""
     reason = f": {pause.reason}" if pause.reason else ""
     return f"since {show_moment(pause.since_ms, sched.zone)}{until}{by}{reason}"
+
+
+def _skip_text(order: SkipOrder, sched: Invocation) -> str:
+    by = f", by {order.by}" if order.by else ""
+    reason = f": {order.reason}" if order.reason else ""
+    return f"{show_moment(order.due_ms, sched.zone)}{by}{reason}"
 
 
 def _raw(raw: msgspec.Raw, default: bytes) -> str:

@@ -43,11 +43,12 @@ def pause(sched: Invocation, name: str, reason: str, until: str | None) -> None:
 
 @click.command("resume", cls=Command)
 @click.argument("name")
+@click.option("--reason", "-r", default="", metavar="TEXT", help="Why, for the others.")
 @click.pass_obj
-def resume(sched: Invocation, name: str) -> None:
+def resume(sched: Invocation, name: str, reason: str) -> None:
     """Let a paused entry fire again, from its next due time on."""
     try:
-        record = sched.store.registry.resume(name)
+        record = sched.store.registry.resume(name, by=who(), reason=reason)
     except NotFoundError:
         _nobody(sched, name)
     _show(sched, record)

@@ -10,7 +10,8 @@ import msgspec
 
 from scheduler.clock import iso
 from scheduler.errors import InvalidScheduleError
-from scheduler.model import Entry, EntryRecord, Pause
+from scheduler.fires import next_kept_ms
+from scheduler.model import Entry, EntryRecord, Pause, SkipOrder
 
 if TYPE_CHECKING:
     from scheduler.store import Store
@@ -27,6 +28,8 @@ class EntryView(msgspec.Struct, frozen=True):
         last_ms: The due time of its newest promoted fire.
         last_state: How its newest run ended.
         last_end_ms: When.
+        skips: The orders to skip a fire that is still to come.
+        revision: The registry's at its last change: who edits it says which state that was made from.
     """
 
     entry: Entry
@@ -36,6 +39,8 @@ class EntryView(msgspec.Struct, frozen=True):
     last_ms: int | None
     last_state: str | None
     last_end_ms: int | None
+    skips: tuple[SkipOrder, ...] = ()
+    revision: int = 0
 
     @property
     def zone(self) -> str:
@@ -80,11 +85,12 @@ class Views:
         due_ms, fired = self._promoted.get(entry.name, (0, 0))
         state, end_ms = self._last.get(entry.name, (None, None))
         start_ms = first_moment_ms(record, now_ms=self._now_ms, fired=fired)
+        skips = orders_ahead(record, schedule, self._now_ms)
         return EntryView(
             entry=entry,
             schedule=schedule,
             pause=record.pause if is_paused(record.pause, self._now_ms) else None,
-            next_ms=None if start_ms is None or schedule is None else self._next_ms(entry, schedule, start_ms),
+            next_ms=None if start_ms is None or schedule is None else self._next_ms(entry, schedule, start_ms, skips),
             last_ms=due_ms or None,
             last_state=state,
             last_end_ms=end_ms,
@@ -103,11 +109,13 @@ class Views:
         # The same object for all entries, unless the name has a say in it (`H` in a crontab).
         return schedule.for_entry(entry.name)
 
-    def _next_ms(self, entry: Entry, schedule: Schedule, start_ms: int) -> int | None:
+    def _next_ms(self, entry: Entry, schedule: Schedule, start_ms: int, skips: tuple[SkipOrder, ...]) -> int | None:
         question = (schedule, start_ms)
         if question not in self._next:
             self._next[question] = schedule.next_ms(start_ms)
         next_ms = self._next[question]
+        if skips:
+            next_ms = next_kept_ms(schedule, start_ms, {order.due_ms for order in skips})
         return None if next_ms is None or (entry.until_ms is not None and next_ms > entry.until_ms) else next_ms
 
 
@@ -120,6 +128,15 @@ def in_words(schedule: Schedule) -> str:
 def is_paused(pause: Pause | None, now_ms: int) -> bool:
     """Whether *pause* holds at *now_ms*: one with an end is over by itself."""
     return pause is not None and (pause.until_ms is None or pause.until_ms > now_ms)
+
+
+def orders_ahead(record: EntryRecord, schedule: Schedule | None, now_ms: int) -> tuple[SkipOrder, ...]:
+    """The orders to skip a fire of *record* that is still to come: not past, nor of a schedule that it has no more."""
+    if not record.skips or schedule is None:
+        return ()
+    return tuple(
+        order for order in record.skips if order.due_ms > now_ms and schedule.next_ms(order.due_ms - 1) == order.due_ms
+    )
 
 
 def first_moment_ms(record: EntryRecord, *, now_ms: int, fired: int) -> int | None:
@@ -158,6 +175,8 @@ def entry_data(view: EntryView) -> dict[str, Any]:
         "last_fire": iso(view.last_ms),
         "last_state": view.last_state,
         "source": entry.source or None,
+        "skipped": [iso(order.due_ms) for order in view.skips],
+        "revision": view.revision,
     }
 
 

@@ -1,0 +1,84 @@
+"""`sched audit`: who changed what, when and why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import msgspec
+
+from scheduler.cli.group import Command
+from scheduler.cli.invocation import Invocation, say
+from scheduler.cli.moments import read_moment, show_moment
+from scheduler.cli.output import Column
+from scheduler.clock import iso
+from scheduler.store.audit import Difference, Note
+
+NOTES_MAX = 10_000
+
+
+@click.command("audit", cls=Command)
+@click.argument("name", required=False)
+@click.option("-n", "--number", "n", type=click.IntRange(1, NOTES_MAX), default=20, show_default=True, help="How many.")
+@click.option(
+    "--since", metavar="TIME", help="What was changed since: '2026-11-21 09:00', 'today', '2h' (that long ago)."
+)
+@click.pass_obj
+def audit(sched: Invocation, name: str | None, n: int, since: str | None) -> None:
+    """Who changed what, when and why; the newest first.
+
+    NAME shows the changes of one entry, be it removed by now. The log keeps the newest 10,000 changes.
+    """
+    store = sched.store
+    since_ms = 0 if since is None else _since_ms(sched, since)
+    notes = store.audit.notes(name, n=n, since_ms=since_ms)
+    if not notes:
+        about = f" of {name!r}" if name else ""
+        say(f"sched: no change{about} is noted{' since then' if since else ''}")
+    sched.out.many(notes, data=note_data, columns=_columns(sched))
+
+
+def _since_ms(sched: Invocation, text: str) -> int:
+    """The moment that *text* means; a span counts backwards here."""
+    now_ms = int(sched.store.queues.time_ms())
+    moment_ms = read_moment(text, what="--since", tz=sched.zone, now_ms=now_ms)
+    return 2 * now_ms - moment_ms if moment_ms > now_ms else moment_ms
+
+
+def note_data(note: Note) -> dict[str, Any]:
+    """``{at, verb, entry, by, reason, what, differences, counts, revision}``."""
+    return {
+        "at": iso(note.at_ms),
+        "verb": note.verb,
+        "entry": note.entry or None,
+        "by": note.by or None,
+        "reason": note.reason or None,
+        "what": note.what or None,
+        "differences": [msgspec.structs.asdict(difference) for difference in note.differences],
+        "counts": note.counts,
+        "revision": note.revision or None,
+    }
+
+
+def note_text(note: Note) -> str:
+    """What was done, in a line: ``queue: default → mail``, ``load 7: 2 added, 1 removed``."""
+    parts = [note.what] if note.what else []
+    parts += [difference_text(difference) for difference in note.differences]
+    parts += [f"{count} {what}" for what, count in note.counts.items()]
+    return ", ".join(parts)
+
+
+def difference_text(difference: Difference) -> str:
+    """``queue: default → mail``."""
+    return f"{difference.field}: {difference.old} → {difference.new}"
+
+
+def _columns(sched: Invocation) -> list[Column[Note]]:
+    return [
+        Column("WHEN", lambda note: show_moment(note.at_ms // 1000 * 1000, sched.zone)),
+        Column("WHO", lambda note: note.by),
+        Column("DID", lambda note: note.verb),
+        Column("ENTRY", lambda note: note.entry),
+        Column("WHAT", note_text, wide=True),
+        Column("WHY", lambda note: note.reason, wide=True),
+    ]
