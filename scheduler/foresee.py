@@ -15,11 +15,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Final, NamedTuple
 
+from scheduler.clock import iso
 from scheduler.errors import ScheduleError
 from scheduler.fires import schedule_of
 from scheduler.model import Entry
 from scheduler.timing import Schedule
 from scheduler.timing.jitter import jitter_ms
+from scheduler.timing.table import known_until_ms
 
 MINUTE_MS: Final = 60_000
 DUE_TIMES_MAX: Final = 50_000_000
@@ -28,6 +30,10 @@ DUE_TIMES_MAX: Final = 50_000_000
 
 class TooManyFiresError(ScheduleError, ValueError):
     """More due times than anybody can look at; ask for a shorter span."""
+
+
+class UnknownFiresError(ScheduleError, ValueError):
+    """A schedule that exists only as an object was not asked for so long a span."""
 
 
 class Span(NamedTuple):
@@ -45,6 +51,7 @@ class Foresight:
         entries: As they would be in force through the whole span.
         pauses: For each entry the spans in which it is paused.
         fired: How often each entry was promoted before the span, which `max_runs` counts too.
+        complete: Refuse to answer where fires are known for a part of the span only; else give those of that part.
     """
 
     def __init__(
@@ -54,11 +61,13 @@ class Foresight:
         *,
         pauses: Mapping[str, Sequence[Span]] | None = None,
         fired: Mapping[str, int] | None = None,
+        complete: bool = False,
     ) -> None:
         self.entries: dict[str, Entry] = {entry.name: entry for entry in entries}
         self.span = span
         self._pauses = pauses or {}
         self._fired = fired or {}
+        self._complete = complete
         self._schedules: dict[str, Schedule] = {}
         self._due: dict[Schedule, array[int]] = {}
         self._held = 0
@@ -75,14 +84,27 @@ class Foresight:
             found = self._schedules[name] = schedule_of(self.entries[name])
         return found
 
+    def known_until_ms(self, name: str) -> int | None:
+        """Up to when the fires of *name* are known, where that is not the whole span."""
+        entry = self.entries[name]
+        known_ms = known_until_ms(entry.schedule)
+        end_ms = self.span.to_ms if entry.until_ms is None else min(self.span.to_ms, entry.until_ms)
+        return known_ms if known_ms is not None and known_ms < end_ms else None
+
     def due_ms(self, name: str) -> array[int]:
         """
         The due times at which *name* fires within the span, in order. Not to be changed: entries share it.
 
         Raises:
             TooManyFiresError: See `DUE_TIMES_MAX`.
+            UnknownFiresError: They are not known up to the span's end, and this is `complete`.
         """
         entry = self.entries[name]
+        if self._complete and (known_ms := self.known_until_ms(name)) is not None:
+            raise UnknownFiresError(
+                f"entry {name!r}: its schedule exists only as an object, and its fires are known until {iso(known_ms)}; "
+                "end the span there, or use a schedule of Steadybeat's own"
+            )
         due = self._bounded(entry, self._expanded(name))
         for pause in self._pauses.get(name, ()):
             due = array("q", (at for at in due if not pause.from_ms <= at < pause.to_ms))

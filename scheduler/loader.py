@@ -65,7 +65,9 @@ class Loaded(msgspec.Struct, frozen=True):
     complete: bool = True
 
 
-def load(folder: Path, config: Config, *, imports: Sequence[str] = (), app: Any = None) -> Loaded:
+def load(
+    folder: Path, config: Config, *, imports: Sequence[str] = (), app: Any = None, at_ms: int | None = None
+) -> Loaded:
     """
     Import every file in *folder*, freshly, and resolve what they declare.
 
@@ -76,17 +78,19 @@ def load(folder: Path, config: Config, *, imports: Sequence[str] = (), app: Any 
         folder: Of schedule files; they may lie in subfolders.
         imports: Modules to import besides.
         app: An `App` whose tasks and entries belong to the registry too.
+        at_ms: Schedules that exist only as objects are asked for what comes after this moment; None: after now.
 
     Raises:
         ConfigError: The `routes` setting cannot be read. Mistakes in the files are returned, not raised.
     """
-    return _Load(Path(os.path.abspath(folder)), config, (*config.imports, *imports), app).run()
+    at_ms = now_ms() if at_ms is None else at_ms
+    return _Load(Path(os.path.abspath(folder)), config, (*config.imports, *imports), app, at_ms).run()
 
 
 class _Load:
     """One load, step by step."""
 
-    def __init__(self, folder: Path, config: Config, imports: Sequence[str], app: Any) -> None:
+    def __init__(self, folder: Path, config: Config, imports: Sequence[str], app: Any, at_ms: int) -> None:
         self.folder = folder
         self.base = folder.parent
         self.config = config
@@ -100,7 +104,7 @@ class _Load:
         self.mistakes: list[Mistake] = self.importing.mistakes
         self.warnings: list[Mistake] = []
         self.complete = True
-        self.now_ms = now_ms()
+        self.at_ms = at_ms
         self.patience = Patience()
 
     def run(self) -> Loaded:
@@ -256,7 +260,7 @@ class _Load:
                 self._note_at(declared.place, f"{what}: {complaint}", "", entry=declared.name)
                 return None
             source = self.declarations.shown(declared.place)
-            settling = Settling(self.now_ms, Path(declared.place.file).parent, self.patience, [])
+            settling = Settling(self.at_ms, Path(declared.place.file).parent, self.patience, [])
             entry = resolve_entry(declared, task, self.config, self.router, source=source, settling=settling)
             for warning in settling.notes:
                 place = declared.place

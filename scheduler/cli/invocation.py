@@ -103,11 +103,11 @@ class Invocation:
 
         return Output(self.output_format)
 
-    def load(self, folder: Path | None = None) -> Loaded:
-        """What the schedule files say: those in *folder*, or in the one that the settings name. Imports them."""
+    def load(self, folder: Path | None = None, *, at_ms: int | None = None) -> Loaded:
+        """What the schedule files say (as of *at_ms*): those in *folder*, or in the one that the settings name. Imports them."""
         from scheduler.loader import load  # noqa: PLC0415
 
-        return load(folder or self.config.schedules, self.config, app=self.app)
+        return load(folder or self.config.schedules, self.config, app=self.app, at_ms=at_ms)
 
     @property
     def url(self) -> str:

@@ -96,7 +96,9 @@ def simulate(  # noqa: PLR0917 - click hands everything over in order
         raise click.UsageError(f"--to {to} is not after --from {from_ or 'now'}")
     span = Span(from_at_ms, to_at_ms)
     foresight = _of_redis(sched, span) if live else _of_files(sched, path, span)
-    found = simulated(foresight, span, _names(foresight, queue))
+    names = _names(foresight, queue)
+    _say_unknown(foresight, names)
+    found = simulated(foresight, span, names)
     if sched.wants_json:
         sched.out.data(simulated_data(found, sched.zone, queue))
     else:
@@ -113,7 +115,7 @@ def simulated(foresight: Foresight, span: Span, names: list[str]) -> Simulated:
 def _of_files(sched: Invocation, path: str | None, span: Span) -> Foresight:
     if path is not None and not Path(path).is_dir():
         raise NotFoundError(f"there is no folder {path!r}")
-    loaded = sched.load(Path(path).absolute() if path is not None else None)
+    loaded = sched.load(Path(path).absolute() if path is not None else None, at_ms=span.from_ms - 1)
     if loaded.mistakes:
         say(
             f"sched: the files have mistakes ({len(loaded.mistakes)}), and what the broken ones declare is missing here; "
@@ -140,6 +142,13 @@ def _paused(record: EntryRecord) -> Span:
 def _foresight(entries: Sequence[Entry], span: Span, **known: Any) -> Foresight:
     # What is due before the span and starts within it belongs to the load.
     return Foresight(entries, Span(span.from_ms - reach_ms(entries), span.to_ms), **known)
+
+
+def _say_unknown(foresight: Foresight, names: Sequence[str]) -> None:
+    """A rule that exists only as an object was asked for so many fires; what it would say later nobody knows here."""
+    for name in names:
+        if (known_ms := foresight.known_until_ms(name)) is not None:
+            say(f"sched: entry {name!r}: its fires are known until {iso(known_ms)}; what comes later is missing here")
 
 
 def _names(foresight: Foresight, queue: str | None) -> list[str]:

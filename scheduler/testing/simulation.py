@@ -16,7 +16,7 @@ from scheduler.errors import NotFoundError
 from scheduler.foresee import Foresight, Span
 from scheduler.foresee_load import busiest, starts_per
 from scheduler.model import Entry
-from scheduler.testing.sources import Source, entries_of
+from scheduler.testing.sources import Source, entries_of, settings_of
 from scheduler.timing.duration import parse_duration_ms
 from scheduler.timing.zones import get_zone, zone_name
 
@@ -58,16 +58,20 @@ def simulate(
     Raises:
         BrokenFileError: A schedule file has a mistake; one line for each.
         NotFoundError: *paused* or *fired* names an entry that is not there.
-        TooManyFiresError: More than fifty million fires.
+        TooManyFiresError: More than fifty million fires; raised when they are asked for.
+        UnknownFiresError: A schedule that exists only as an object, such as a trigger of APScheduler, was not asked so far ahead
+            (about a year, or ten thousand fires); raised when its fires are asked for.
         ValueError: A moment cannot be read, or *end* is not after *start*.
     """
-    entries, config = entries_of(source, config)
+    config = config or settings_of(source)
     zone = get_zone(zone_name(tz or config.timezone))
     span = Span(_moment_ms(start, zone, "start"), _moment_ms(end, zone, "end"))
     if span.to_ms <= span.from_ms:
         raise ValueError(f"simulate: end {end} is not after start {start}")
     pauses = {name: _spans(name, spans, zone) for name, spans in (paused or {}).items()}
-    foresight = Foresight(entries, span, pauses=pauses, fired=fired)
+    # A trigger that is asked for what comes after a moment gives a fire at the span's very beginning too.
+    entries = entries_of(source, config, span.from_ms - 1)
+    foresight = Foresight(entries, span, pauses=pauses, fired=fired, complete=True)
     simulation = Simulation(foresight, zone)
     for name in (*pauses, *(fired or ())):
         simulation.entry(name)

@@ -18,16 +18,17 @@ from scheduler.model import Entry
 from scheduler.resolve import resolve_entry
 from scheduler.routing import Router
 from scheduler.task import Task
+from scheduler.timing.settling import Patience, Settling
 
 Source = str | os.PathLike[str] | App | Loaded | Registry | Mapping[str, Entry] | Iterable[Entry]
 
 
-def entries_of(source: Source, config: Config | None) -> tuple[list[Entry], Config]:
+def entries_of(source: Source, config: Config, at_ms: int) -> list[Entry]:
     """
-    The entries of *source*, and the settings that they were resolved with.
+    The entries of *source*.
 
     Args:
-        config: Instead of the App's own, or of those of ``sched.toml`` and environment.
+        at_ms: From when on schedules that exist only as objects are asked for their fires.
 
     Raises:
         BrokenFileError: A schedule file has a mistake; one line for each.
@@ -35,15 +36,13 @@ def entries_of(source: Source, config: Config | None) -> tuple[list[Entry], Conf
         TypeError: *source* is something else.
     """
     if isinstance(source, App):
-        config = config or source.config
-        return _of_app(source, config), config
-    config = config or load_config()
+        return _of_app(source, config, at_ms)
     if isinstance(source, str | os.PathLike):
-        return _of_loaded(_loaded(Path(source), config)), config
+        return _of_loaded(_loaded(Path(source), config, at_ms))
     if isinstance(source, Loaded):
-        return _of_loaded(source), config
+        return _of_loaded(source)
     if isinstance(source, Registry):
-        return list(source.entries.values()), config
+        return list(source.entries.values())
     found = (
         list(source.values() if isinstance(source, Mapping) else source) if isinstance(source, Iterable) else [source]
     )
@@ -52,16 +51,24 @@ def entries_of(source: Source, config: Config | None) -> tuple[list[Entry], Conf
             raise TypeError(
                 f"simulate: {type(entry).__name__}: expected the folder of schedule files, an App, or what `load` gave"
             )
-    return found, config
+    return found
 
 
-def _of_app(app: App, config: Config) -> list[Entry]:
+def settings_of(source: Source) -> Config:
+    """The settings that *source* goes by: an App's own, else those of ``sched.toml`` and environment."""
+    return source.config if isinstance(source, App) else load_config()
+
+
+def _of_app(app: App, config: Config, at_ms: int) -> list[Entry]:
     """What the App itself declares; its folder of schedule files is another source."""
-    router = Router(config)
-    return [
-        resolve_entry(declared, _task_of(declared, app), config, router, source=app.declarations.shown(declared.place))
-        for declared in app.declarations.entries.values()
-    ]
+    router, patience = Router(config), Patience()
+    found = []
+    for declared in app.declarations.entries.values():
+        settling = Settling(at_ms, Path(declared.place.file).parent, patience, [])
+        source = app.declarations.shown(declared.place)
+        task = _task_of(declared, app)
+        found.append(resolve_entry(declared, task, config, router, source=source, settling=settling))
+    return found
 
 
 def _task_of(declared: Declared, app: App) -> Task:
@@ -71,11 +78,11 @@ def _task_of(declared: Declared, app: App) -> Task:
     return task
 
 
-def _loaded(folder: Path, config: Config) -> Loaded:
+def _loaded(folder: Path, config: Config, at_ms: int) -> Loaded:
     if not folder.is_dir():
         raise FileNotFoundError(f"simulate: there is no folder {str(folder)!r} here ({Path.cwd()})")
     with _undisturbed():
-        return load(folder, config)
+        return load(folder, config, at_ms=at_ms)
 
 
 def _of_loaded(loaded: Loaded) -> list[Entry]:

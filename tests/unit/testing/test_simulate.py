@@ -10,10 +10,13 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from apscheduler.triggers.combining import OrTrigger
+from apscheduler.triggers.cron import CronTrigger
 
 from scheduler import App, crontab, declare, every
 from scheduler.config import Config
 from scheduler.errors import BrokenFileError, NotFoundError
+from scheduler.foresee import UnknownFiresError
 from scheduler.loader import load
 from scheduler.model import Entry
 from scheduler.testing import simulate
@@ -173,3 +176,19 @@ def test_a_year_of_a_thousand_entries_takes_seconds() -> None:
     assert sim.total > 50_000_000
     assert sim.peak() is not None
     assert time.process_time() - began < 12
+
+
+def test_a_trigger_of_apscheduler_is_asked_from_the_span_on() -> None:
+    """It exists only as an object, so its fires are a list; a span beyond it must not look as if nothing fired."""
+    app = App("shop", timezone="Europe/Berlin")
+
+    @app.task
+    def noop() -> None: ...
+
+    app.entry("trigger", noop, CronTrigger.from_crontab("0 9 * * mon", timezone="Europe/Berlin"))
+    app.entry("often", noop, OrTrigger([CronTrigger.from_crontab("* * * * *", timezone="UTC")]))
+    sim = simulate(app, "2031-01-01", "2031-03-01")
+    assert sim["trigger"].wall[0] == "2031-01-06T09:00:00+01:00"
+    with pytest.raises(UnknownFiresError, match=r"entry 'often': .* its fires are known until 2031-01-0"):
+        sim["often"]
+    assert len(simulate(app, "2031-01-01", "2031-01-02")["often"]) == 1440
