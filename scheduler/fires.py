@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from scheduler.errors import InvalidEntryError
 from scheduler.model import Catchup, Entry, Fire
 from scheduler.timing import Schedule, schedule_from_data
 from scheduler.timing.jitter import jitter_ms
@@ -189,6 +190,16 @@ def stretch(schedule: Schedule, after_ms: int, until_ms: int, *, count_max: int 
     return Stretch(first_ms, last_ms, length)
 
 
+def newer(entry: Entry) -> str:
+    """Why nothing can be done with an *entry* that is not readable."""
+    return (
+        f"entry {entry.name!r} was written by a newer version of Steadybeat, and this one cannot read it: upgrade here, or declare "
+        f"it anew"
+    )
+
+
 def schedule_of(entry: Entry) -> Schedule:
-    """The entry's schedule, ready to compute."""
+    """The entry's schedule, ready to compute. Raises `ScheduleError` where this version does not understand it."""
+    if not entry.is_readable:
+        raise InvalidEntryError(newer(entry))
     return schedule_from_data(entry.schedule).for_entry(entry.name)

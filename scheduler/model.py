@@ -155,6 +155,15 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fiel
     """`schedules/reports.py:12`, relative to the folder that holds `schedules`; empty for entries made by hand."""
     origin: Origin = Origin.FILE
 
+    @property
+    def is_readable(self) -> bool:
+        """Whether this version understands all of it. If not, a newer one wrote it: it is shown, never armed, kept as it is."""
+        return self.schedule.get("kind") != UNREADABLE
+
+
+UNREADABLE = "unreadable"
+"""The kind of the schedule of an entry that could not be decoded."""
+
 
 class Pause(msgspec.Struct, frozen=True, omit_defaults=True):
     """That an entry is paused: since when, until when, by whom and why; and with which others, where many were paused at once."""

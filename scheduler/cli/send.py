@@ -16,6 +16,7 @@ from scheduler.cli.names import not_found
 from scheduler.cli.run_result import result_data, result_text
 from scheduler.clock import from_ms, iso
 from scheduler.errors import OversizedMessageError, RefusedError, ResultTimeoutError
+from scheduler.fires import newer
 from scheduler.model import Entry, ResultRecord, State
 from scheduler.wire import FLAG_IGNORE_RESULT, Header, Payload, encode_body, flags_of, new_id
 
@@ -50,6 +51,8 @@ def trigger(sched: Invocation, name: str, sending: Sending, force: bool) -> int:
     if record is None or record.entry is None:
         not_found(name, [record.name for record in store.registry.all()])
     entry = record.entry
+    if not entry.is_readable:
+        raise RefusedError(newer(entry))
     now_ms = int(store.queues.time_ms())
     when = read_when(sched, sending, now_ms=now_ms)
     header = Header(

@@ -14,11 +14,11 @@ has changed since the scan began is read again after it; some entries come twice
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
-from scheduler.model import EntryRecord, Pause, SkipOrder
+from scheduler.model import UNREADABLE, Entry, EntryRecord, Origin, Pause, SkipOrder
 from scheduler.store.connection import Connection
 from scheduler.store.keys import Keys
 from scheduler.wire import decode_entry, encode_entry
@@ -45,14 +45,32 @@ class StoredEntry(NamedTuple):
     skips: bytes | None = None
 
     def record(self) -> EntryRecord:
-        """The same, decoded."""
+        """The same, decoded; an entry that only a newer version understands is not `Entry.is_readable`."""
         return EntryRecord(
             self.name,
-            None if self.definition is None else decode_entry(self.definition),
+            None if self.definition is None else _entry(self.name, self.definition),
             self.state,
             None if self.pause is None else _decode_pause(self.pause),
             decode_skips(self.skips),
         )
+
+
+def _entry(name: str, definition: bytes) -> Entry:
+    try:
+        return decode_entry(definition)
+    except msgspec.MsgspecError:
+        return _unreadable(name, definition)
+
+
+def _unreadable(name: str, definition: bytes) -> Entry:
+    """What can be shown of an entry that does not decode. One bad entry must not hide, or stop, all others."""
+    try:
+        said = msgspec.json.decode(definition, type=dict[str, Any])
+    except msgspec.MsgspecError:
+        said = {}
+    task, queue, source = (said[field] if isinstance(said.get(field), str) else "" for field in _SHOWN)
+    origin = Origin.HAND if said.get("origin") == Origin.HAND else Origin.FILE
+    return Entry(name=name, task=task, schedule={"kind": UNREADABLE}, queue=queue, source=source, origin=origin)
 
 
 def stored(record: EntryRecord) -> StoredEntry:
@@ -163,5 +181,6 @@ class Reading:
         return entries
 
 
+_SHOWN = ("task", "queue", "source")
 _decode_pause = msgspec.json.Decoder(Pause).decode
 _decode_skips = msgspec.json.Decoder(tuple[SkipOrder, ...]).decode

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 import pytest
 
+from scheduler.beat.plan import Plan
 from scheduler.config import Config
 from scheduler.model import Entry, Origin
 from scheduler.store import Store, open_store
 from scheduler.store.change import BY_HAND, Change, Load
 from scheduler.store.loads import Published
-from tests.support.bench import Bench
+from tests.support.bench import HOUR_MS, Bench
 
 pytestmark = pytest.mark.redis
 
@@ -106,7 +107,7 @@ def test_a_publication_that_somebody_disturbs_reports_all_that_it_changed(bench:
             bench.move_mark("b", 5_000)
         return apply(changes, load=load)
 
-    changer.apply = disturb  # type: ignore[method-assign]
+    changer.apply = disturb  # type: ignore[method-assign,assignment]
     published = publish(bench.store, bench.entry("a", "2h"), bench.entry("b", "2h"), bench.entry("c"))
     assert (published.changed, published.added) == (("a", "b"), ("c",))
 
@@ -157,3 +158,43 @@ def test_a_thousand_entries_are_published_in_batches(bench: Bench) -> None:
     assert names(bench.store) == [entry.name for entry in entries]
     assert len(publish(bench.store).removed) == 1_000
     assert names(bench.store) == []
+
+
+NEWER = [
+    b'{"name":"x","task":"t.x","queue":"q","schedule":{"kind":"every","period_ms":60000},"overlap":9}',
+    b'{"name":"x","task":"t.x","queue":"q","schedule":["every","1m"]}',
+    b'{"name":"x"}',
+    b"\xff",
+]
+"""What a newer version may have written under a name: an option this one does not know, other types, other fields, another format."""
+
+
+@pytest.mark.parametrize("definition", NEWER)
+def test_a_definition_of_a_newer_version_stops_nobody(bench: Bench, definition: bytes) -> None:
+    """P12: it is there to be seen, is never armed, and is kept as it is by loads that do not declare it."""
+    publish(bench.store, bench.entry("x"), bench.entry("y"))
+    bench.call_redis("HSET", bench.keys.registry, "x", definition)
+    assert names(bench.store) == ["x", "y"]
+    record = bench.store.registry.get("x")
+    assert record is not None
+    assert record.entry is not None
+    assert not record.entry.is_readable
+    plan = Plan(namespace=bench.keys.namespace, horizon_ms=2 * HOUR_MS, late_limit_ms=15_000)
+    for found in bench.store.registry.stored(["x", "y"]):
+        plan.put_stored(found, bench.now_ms)
+    assert {fire.entry for fire in plan.take(bench.now_ms, 100).fires} == {"y"}
+    assert list(plan.broken) == ["x"]
+    assert publish(bench.store, bench.entry("y")).kept == ("x",)
+    bench.store.registry.pause("x", reason="look")
+    bench.store.registry.resume("x")
+    assert bench.call_redis("HGET", bench.keys.registry, "x") == definition, "byte for byte"
+
+
+def test_a_load_that_declares_what_a_newer_version_wrote_wins(bench: Bench) -> None:
+    """The newest load wins: whoever goes back to an older version must not find its entries dead."""
+    bench.put("x")
+    bench.call_redis("HSET", bench.keys.registry, "x", NEWER[0])
+    assert publish(bench.store, bench.entry("x")).changed == ("x",)
+    record = bench.store.registry.get("x")
+    assert record is not None
+    assert record.entry == bench.entry("x")
