@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from scheduler.errors import Ignore, Reject, Retry, SchedError, SoftTimeLimitExceeded
     from scheduler.result import AsyncResult
     from scheduler.task import MaxRetriesExceededError, Task
-    from scheduler.timing import crontab, every
+    from scheduler.timing import between, crontab, every, once
 
 __all__ = [
     "App",
@@ -37,9 +37,11 @@ __all__ = [
     "SchedError",
     "SoftTimeLimitExceeded",
     "Task",
+    "between",
     "crontab",
     "entry",
     "every",
+    "once",
     "schedule",
     "task",
 ]
@@ -56,9 +58,11 @@ _HOMES = {
     "SchedError": "scheduler.errors",
     "SoftTimeLimitExceeded": "scheduler.errors",
     "Task": "scheduler.task",
+    "between": "scheduler.timing",
     "crontab": "scheduler.timing",
     "entry": "scheduler.declare",
     "every": "scheduler.timing",
+    "once": "scheduler.timing",
     "schedule": "scheduler.declare",
 }
 

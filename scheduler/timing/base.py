@@ -188,11 +188,12 @@ class Schedule(Value, BaseTrigger):
         return schedule_from_data, (self.as_data(),)
 
 
-def _combined(mark: str, left: object, right: object) -> Any:
+def _combined(mark: str, left: object, right: object) -> Schedule:
     """Return what two operands come to, or NotImplemented, on which Python asks the other one."""
     from scheduler.timing.combine import combined  # noqa: PLC0415 - it is made of schedules
 
-    return combined(mark, left, right)
+    made: Schedule = combined(mark, left, right)
+    return made
 
 
 def _aware(moment: object) -> datetime:

@@ -7,10 +7,17 @@ from typing import Any
 
 from scheduler.errors import InvalidScheduleError
 from scheduler.timing.base import Schedule
+from scheduler.timing.between import between
+from scheduler.timing.combine import combined
+from scheduler.timing.combine_windows import DEPTH_MAX, KINDS, PARTS_MAX
 from scheduler.timing.crontab import crontab
 from scheduler.timing.every import every
+from scheduler.timing.once import once
 from scheduler.timing.table import Table
+from scheduler.timing.window import Window
 from scheduler.timing.wording import shown
+
+_MARKS = {kind: mark for mark, kind in KINDS.items()}
 
 
 def schedule_from_data(data: Mapping[str, Any]) -> Schedule:
@@ -46,10 +53,10 @@ def _made(data: object, what: str, depth: int) -> Schedule | Window:
     build = _BUILDERS.get(kind) if isinstance(kind, str) else None
     arguments = {str(name): value for name, value in data.items() if name != "kind"}
     try:
-        if isinstance(kind, str) and kind in MARKS:
-            return _combination(MARKS[kind], arguments, depth)
+        if isinstance(kind, str) and kind in _MARKS:
+            return _combination(_MARKS[kind], arguments, depth)
         if build is None:
-            known = ", ".join([*_BUILDERS, *MARKS])
+            known = ", ".join([*_BUILDERS, *_MARKS])
             raise InvalidScheduleError(f"{what} data: kind {shown(kind)} is not known; known: {known}")
         return build(arguments)
     except (TypeError, KeyError) as error:
@@ -77,8 +84,22 @@ def _every(arguments: dict[str, Any]) -> Schedule:
     return every(arguments.pop("period", None), **arguments)
 
 
+def _once(arguments: dict[str, Any]) -> Schedule:
+    return once(**arguments)
+
+
+def _between(arguments: dict[str, Any]) -> Window:
+    return between(**arguments)
+
+
 def _table(arguments: dict[str, Any]) -> Schedule:
     return Table(**arguments)
 
 
-_BUILDERS: dict[str, Callable[[dict[str, Any]], Schedule | Window]] = {"crontab": _crontab, "every": _every, "table": _table}
+_BUILDERS: dict[str, Callable[[dict[str, Any]], Schedule | Window]] = {
+    "crontab": _crontab,
+    "every": _every,
+    "once": _once,
+    "between": _between,
+    "table": _table,
+}

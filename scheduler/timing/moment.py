@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Final
@@ -79,6 +80,13 @@ def shown_ms(zone: Zone, local_ms: int) -> int:
     fire_s = first_fire_s(DayPattern(local_s, _ONCE_DAYS), zone, floors_s, local_s - 2 * DAY_S)
     # A local time that a correction skipped (Samoa's 30 December 2011) is the same distance after the jump.
     return (fire_s if fire_s is not None else local_s - zone.offset_s(local_s)) * 1000 + rest_ms
+
+
+def times_shown(zone: Zone, local_s: int) -> int:
+    """Return how many times *zone* shows *local_s*: 0 in a gap, 2 where clocks are put back, else 1."""
+    tile = bisect_right(zone.starts_s, local_s) - 1
+    tiles = range(max(0, tile - 2), min(len(zone.starts_s), tile + 3))  # Two transitions in two days are possible.
+    return sum(zone.local_starts_s[near] <= local_s < zone.local_ends_s[near] for near in tiles)
 
 
 def read_clock(value: object, *, what: str) -> int:

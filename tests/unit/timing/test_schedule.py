@@ -14,7 +14,7 @@ import pytest
 from apscheduler.triggers.base import BaseTrigger
 
 from scheduler.errors import InvalidScheduleError
-from scheduler.timing import Schedule, crontab, every, schedule_from_data
+from scheduler.timing import Schedule, between, crontab, every, once, schedule_from_data
 
 START = datetime(2026, 11, 1, 4, 30, tzinfo=UTC)
 BERLIN = "Europe/Berlin"
@@ -49,7 +49,22 @@ DISTINCT: list[Schedule] = [
     every(months=1, anchor=date(2026, 1, 31)),
     every(months=1, anchor=date(2026, 1, 31), month_end="skip"),
     every(years=1),
+    once("2026-12-01T09:00"),
+    once("2026-12-01T09:00", tz=BERLIN),
+    once("2026-12-01T09:00Z"),
+    crontab("0 9 * * *") | every("7m"),
+    crontab("0 9 * * *", tz=BERLIN) | every("7m", tz=BERLIN),
+    crontab("0 9 * * *") & every("7m"),
+    crontab("0 9 * * *") - every("7m"),
+    every("7m") - crontab("0 9 * * *"),
+    every("15m") & between("09:00", "17:30"),
+    every("15m") - between("09:00", "17:30"),
+    every("15m") & between("09:00", "17:30", days="mon-fri"),
+    every("15m") & between("09:00", "17:30", tz=BERLIN),
+    every("15m", tz=BERLIN) & (between("22:00", "06:00") - between("2026-12-24", "2026-12-26")),
+    (crontab("0 9 * * *") | crontab("0 8 * * *")) - between("2026-12-24", "2026-12-26T12:00:00Z"),
 ]
+NAMES = {"crontab": crontab, "every": every, "once": once, "between": between}
 
 
 def test_distinct_schedules_differ() -> None:
@@ -75,6 +90,13 @@ def test_distinct_schedules_differ() -> None:
         (every(weeks=1), every(days=7)),
         (every(years=1), every(months=12)),
         (every(days=1, at="09:00", anchor=date(2026, 1, 1)), every(days=1, anchor="2026-01-01T09:00")),
+        (once("2026-12-01T09:00", tz=BERLIN), once(datetime(2026, 12, 1, 8, tzinfo=UTC), tz=BERLIN)),
+        (every("1h") | crontab("5 * * * *"), crontab("5 * * * *") | every("1h")),
+        (every("1h") & crontab("0 9 * * *"), crontab("0 9 * * *") & every("1h") & every(3600)),
+        (every("1h") | every(3600), every("1h")),
+        (every("1h") - every("3h") - every("5h"), every("1h") - (every("5h") | every("3h"))),
+        (every("1h") & between("09:00", "17:00", days="1-5"), between("9:00", "17:00", days="mon-fri") & every("1h")),
+        (every("1h") & between("09:00", "17:00", days="0-6"), every("1h") & between("09:00", "17:00")),
     ],
 )
 def test_the_same_meaning_is_equal(one: Schedule, other: Schedule) -> None:
@@ -89,7 +111,7 @@ def test_data_goes_round(schedule: Schedule) -> None:
     for again in (
         schedule_from_data(data),
         pickle.loads(pickle.dumps(schedule)),
-        eval(repr(schedule), {"crontab": crontab, "every": every}),
+        eval(repr(schedule), NAMES),
     ):
         assert again == schedule
         assert hash(again) == hash(schedule)
@@ -102,11 +124,16 @@ def test_data_goes_round(schedule: Schedule) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({}, "schedule data: kind None is not known; known: crontab, every"),
-        ({"kind": "sundial"}, "schedule data: kind 'sundial' is not known; known: crontab, every"),
+        ({}, "schedule data: kind None is not known; known: crontab, every, "),
+        ({"kind": "sundial"}, "schedule data: kind 'sundial' is not known; known: crontab, every, "),
         ([], "schedule data: a value of type list is not a mapping with a 'kind'"),
         ({"kind": "crontab"}, "schedule data of kind 'crontab': 'expr'"),
         ({"kind": "crontab", "expr": "* * * * *", "colour": "red"}, "schedule data of kind 'crontab': "),
+        (
+            {"kind": "or", "parts": [{"kind": "every", "period": "30s"}]},
+            "combination data: give 'parts' alone, a list of 2–",
+        ),
+        ({"kind": "between", "start": "09:00", "end": "17:00"}, "schedule data: between 09:00 and 17:00 is a window"),
         ({"kind": "every", "period": "30s", "at": "09:00"}, "every: at is '09:00', but stands only with "),
     ],
 )

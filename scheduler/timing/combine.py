@@ -1,0 +1,354 @@
+"""
+Combinations of schedules: ``a | b``, ``a & b``, ``a - b``, and a schedule with a window (see `window`).
+
+A schedule is a set of moments, so these are union, intersection and difference. An intersection or a difference may
+have to look far for its next moment, and need not have one. Each search leaps from candidate to candidate, and is
+bounded by the steps it may take, all that is nested in it included: what is not found within them counts as never.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Hashable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from scheduler.errors import InvalidScheduleError
+from scheduler.timing.base import Schedule
+from scheduler.timing.combine_windows import DEPTH_MAX, KINDS, PARTS_MAX, CombinedWindow, combined_windows
+from scheduler.timing.steps import OutOfStepsError, Steps
+from scheduler.timing.window import Window
+
+if TYPE_CHECKING:
+    from scheduler.timing.settling import Settling
+
+
+class Combination(Schedule):
+    """
+    A schedule made of others.
+
+    Attributes:
+        parts: What it is made of, in the order in which it was written; of a window it has at most one, the last.
+        depth: How deep combinations are nested in it, itself included.
+        size: How many schedules and windows it is made of in the end.
+    """
+
+    __slots__ = ("depth", "parts", "size")
+
+    MARK: str
+    """The operator, as it stands between the parts."""
+
+    parts: tuple[Schedule | Window, ...]
+    depth: int
+    size: int
+
+    def __init__(self, parts: Sequence[Schedule | Window], meaning: Hashable) -> None:
+        depth = 1 + max(part.depth if isinstance(part, Combination) else 0 for part in parts)
+        size = sum(part.size if isinstance(part, Combination) else 1 for part in parts)
+        if depth > DEPTH_MAX or size > PARTS_MAX:
+            raise InvalidScheduleError(
+                f"combination: {size} parts nested {depth} deep are outside 1–{PARTS_MAX} parts and 1–{DEPTH_MAX} deep"
+            )
+        zones = [part.zone for part in parts if isinstance(part, Schedule)]
+        super().__init__(
+            text=f" {self.MARK} ".join(_part_text(part, zones) for part in parts),
+            # It needs the entry's zone as long as one of its schedules does.
+            zone=None if None in zones else zones[0],
+            meaning=meaning,
+        )
+        self._set("parts", tuple(parts))
+        self._set("depth", depth)
+        self._set("size", size)
+
+    @abstractmethod
+    def remade(self, parts: Sequence[Any]) -> Schedule:
+        """Return the same combination of other *parts*."""
+
+    @abstractmethod
+    def next_within(self, after_ms: int, steps: Steps) -> int | None:
+        """As `next_ms`, with so many steps left."""
+
+    @abstractmethod
+    def previous_within(self, before_ms: int, steps: Steps) -> int | None:
+        """As `previous_ms`, with so many steps left."""
+
+    def next_ms(self, after_ms: int) -> int | None:
+        try:
+            return self.next_within(after_ms, Steps())
+        except OutOfStepsError:
+            return None
+
+    def previous_ms(self, before_ms: int) -> int | None:
+        try:
+            return self.previous_within(before_ms, Steps())
+        except OutOfStepsError:
+            return None
+
+    def in_zone(self, name: str) -> Schedule:
+        return self if self.zone is not None else self.remade([part.in_zone(name) for part in self.parts])
+
+    def for_entry(self, name: str) -> Schedule:
+        return self._mapped([part.for_entry(name) for part in self.parts])
+
+    def settled(self, settling: Settling) -> Schedule:
+        return self._mapped([part.settled(settling) for part in self.parts])
+
+    def warnings(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(warning for part in self.parts for warning in part.warnings()))
+
+    def as_data(self) -> dict[str, Any]:
+        return {"kind": KINDS[self.MARK], "parts": [part.as_data() for part in self.parts]}
+
+    def __repr__(self) -> str:
+        parts = [f"({part!r})" if isinstance(part, _NESTED) else repr(part) for part in self.parts]
+        return f" {self.MARK} ".join(parts)
+
+    def _mapped(self, parts: list[Schedule | Window]) -> Schedule:
+        return self if all(map(_is, parts, self.parts)) else self.remade(parts)
+
+
+class Either(Combination):
+    """All the moments of its parts: ``a | b``."""
+
+    __slots__ = ()
+
+    MARK = "|"
+
+    parts: tuple[Schedule, ...]
+
+    def __init__(self, parts: Sequence[Schedule]) -> None:
+        super().__init__(parts, ("|", frozenset(parts)))
+
+    def remade(self, parts: Sequence[Any]) -> Schedule:
+        return _flat(Either, parts)
+
+    def next_within(self, after_ms: int, steps: Steps) -> int | None:
+        first_ms, sharers = None, len(self.parts) + 1
+        for part in self.parts:
+            sharers -= 1
+            if isinstance(part, Combination):
+                fire_ms = steps.spare(part, sharers, partial(part.next_within, after_ms, steps))
+            else:
+                fire_ms = part.next_within(after_ms, steps)
+            if fire_ms is not None and (first_ms is None or fire_ms < first_ms):
+                first_ms = fire_ms
+        return first_ms
+
+    def previous_within(self, before_ms: int, steps: Steps) -> int | None:
+        last_ms, sharers = None, len(self.parts) + 1
+        for part in self.parts:
+            sharers -= 1
+            if isinstance(part, Combination):
+                fire_ms = steps.spare(part, sharers, partial(part.previous_within, before_ms, steps))
+            else:
+                fire_ms = part.previous_within(before_ms, steps)
+            if fire_ms is not None and (last_ms is None or fire_ms > last_ms):
+                last_ms = fire_ms
+        return last_ms
+
+    def words(self) -> str:
+        return "; and ".join(_lowered(self.parts))
+
+
+class Both(Combination):
+    """The moments that all its parts share: ``a & b``."""
+
+    __slots__ = ()
+
+    MARK = "&"
+
+    parts: tuple[Schedule, ...]
+
+    def __init__(self, parts: Sequence[Schedule]) -> None:
+        super().__init__(parts, ("&", frozenset(parts)))
+
+    def remade(self, parts: Sequence[Any]) -> Schedule:
+        return _flat(Both, parts)
+
+    def next_within(self, after_ms: int, steps: Steps) -> int | None:
+        parts, at_ms = self.parts, after_ms + 1
+        agreeing, turn = 0, 0
+        while agreeing < len(parts):
+            fire_ms = parts[turn].next_within(at_ms - 1, steps)
+            if fire_ms is None:
+                return None
+            agreeing = agreeing + 1 if fire_ms == at_ms else 1
+            at_ms = fire_ms
+            turn = turn + 1 if turn + 1 < len(parts) else 0
+        return at_ms
+
+    def previous_within(self, before_ms: int, steps: Steps) -> int | None:
+        parts, at_ms = self.parts, before_ms - 1
+        agreeing, turn = 0, 0
+        while agreeing < len(parts):
+            fire_ms = parts[turn].previous_within(at_ms + 1, steps)
+            if fire_ms is None:
+                return None
+            agreeing = agreeing + 1 if fire_ms == at_ms else 1
+            at_ms = fire_ms
+            turn = turn + 1 if turn + 1 < len(parts) else 0
+        return at_ms
+
+    def words(self) -> str:
+        return ", only when also ".join(_lowered(self.parts))
+
+
+class Without(Combination):
+    """The moments of a schedule that are not those of another: ``a - b``."""
+
+    __slots__ = ("of", "what")
+
+    MARK = "-"
+
+    of: Schedule
+    what: Schedule
+
+    def __init__(self, of: Schedule, what: Schedule) -> None:
+        if of == what:
+            raise InvalidScheduleError(f"combination: {of.text} without itself never fires")
+        super().__init__((of, what), ("-", of, what))
+        self._set("of", of)
+        self._set("what", what)
+
+    def remade(self, parts: Sequence[Any]) -> Schedule:
+        return Without(*parts)
+
+    def next_within(self, after_ms: int, steps: Steps) -> int | None:
+        while True:
+            fire_ms = self.of.next_within(after_ms, steps)
+            if fire_ms is None or self.what.next_within(fire_ms - 1, steps) != fire_ms:
+                return fire_ms
+            after_ms = fire_ms
+
+    def previous_within(self, before_ms: int, steps: Steps) -> int | None:
+        while True:
+            fire_ms = self.of.previous_within(before_ms, steps)
+            if fire_ms is None or self.what.previous_within(fire_ms + 1, steps) != fire_ms:
+                return fire_ms
+            before_ms = fire_ms
+
+    def words(self) -> str:
+        return ", except ".join(_lowered(self.parts))
+
+
+class Inside(Combination):
+    """The moments of a schedule that lie inside a window: ``a & window``."""
+
+    __slots__ = ("schedule", "window")
+
+    MARK = "&"
+    KEEPS_INSIDE = True
+
+    schedule: Schedule
+    window: Window
+
+    def __init__(self, schedule: Schedule, window: Window) -> None:
+        # "Every day at 09:00 in Shanghai, but not on holidays" means the days as they are in Shanghai.
+        if schedule.zone is not None:
+            window = window.in_zone(schedule.zone)
+        super().__init__((schedule, window), (self.MARK, schedule, window))
+        self._set("schedule", schedule)
+        self._set("window", window)
+
+    @classmethod
+    def of(cls, schedule: Schedule, window: Window) -> Inside:
+        """Return *schedule* with *window*; windows that filter one after the other become one."""
+        if type(schedule) is not cls:
+            return cls(schedule, window)
+        both: Window = schedule.window & window if cls.KEEPS_INSIDE else schedule.window | window
+        return cls(schedule.schedule, both)
+
+    def remade(self, parts: Sequence[Any]) -> Schedule:
+        return type(self)(*parts)
+
+    def next_within(self, after_ms: int, steps: Steps) -> int | None:
+        while True:
+            fire_ms = self.schedule.next_within(after_ms, steps)
+            if fire_ms is None:
+                return None
+            found_ms = self.window.seek_ms(fire_ms, steps, inside=self.KEEPS_INSIDE, forward=True)
+            if found_ms is None or found_ms == fire_ms:
+                return found_ms
+            after_ms = found_ms - 1
+
+    def previous_within(self, before_ms: int, steps: Steps) -> int | None:
+        while True:
+            fire_ms = self.schedule.previous_within(before_ms, steps)
+            if fire_ms is None:
+                return None
+            found_ms = self.window.seek_ms(fire_ms, steps, inside=self.KEEPS_INSIDE, forward=False)
+            if found_ms is None or found_ms == fire_ms:
+                return found_ms
+            before_ms = found_ms + 1
+
+    def words(self) -> str:
+        return f"{self.schedule.words()}, {'' if self.KEEPS_INSIDE else 'except '}{self.window.words()}"
+
+
+class Outside(Inside):
+    """The moments of a schedule that lie outside a window: ``a - window``."""
+
+    __slots__ = ()
+
+    MARK = "-"
+    KEEPS_INSIDE = False
+
+
+_NESTED = (Combination, CombinedWindow)
+
+
+def combined(mark: str, left: object, right: object) -> Any:
+    """
+    Return what *left* and *right* come to with the operator *mark*, or NotImplemented where one is neither a schedule,
+    nor one of APScheduler's triggers, nor a window.
+
+    Raises:
+        InvalidScheduleError: They do not go together, can never fire, or are nested too deep.
+    """
+    from scheduler.timing.trigger import as_schedule  # noqa: PLC0415 - it wraps triggers, and stands above
+
+    sides = [side if isinstance(side, Window) else as_schedule(side) for side in (left, right)]
+    one, other = sides
+    if one is None or other is None:
+        return NotImplemented
+    if isinstance(one, Window):
+        if isinstance(other, Window):
+            return combined_windows(mark, one, other)
+        if mark == "&":
+            return Inside.of(other, one)
+    elif isinstance(other, Window):
+        if mark != "|":
+            return (Inside if mark == "&" else Outside).of(one, other)
+    elif mark == "-":
+        # What is taken away one after the other is taken away together.
+        return Without(one.of, one.what | other) if type(one) is Without else Without(one, other)
+    else:
+        return _flat(Either if mark == "|" else Both, (one, other))
+    raise InvalidScheduleError(
+        f"combination: {one!r} {mark} {other!r}: a window has no moments of its own; "
+        "schedule & window keeps what lies inside, schedule - window what lies outside"
+    )
+
+
+def _flat(kind: type[Either] | type[Both], parts: Sequence[Schedule]) -> Schedule:
+    """Return the union or intersection of *parts*: those of the same kind are taken apart, and each counts once."""
+    flat = [inner for part in parts for inner in (part.parts if type(part) is kind else (part,))]
+    distinct = list(dict.fromkeys(flat))
+    return kind(distinct) if len(distinct) > 1 else distinct[0]
+
+
+def _part_text(part: Schedule | Window, zones: list[str | None]) -> str:
+    text = f"({part.text})" if isinstance(part, _NESTED) else part.text
+    # Where the parts are of different zones, each says its own.
+    is_mixed = part.zone is not None and any(zone != part.zone for zone in zones)
+    return f"{text} {part.zone}" if is_mixed else text
+
+
+def _lowered(parts: Sequence[Schedule | Window]) -> list[str]:
+    """Return the words of *parts* as they stand in one sentence."""
+    words = [part.words() for part in parts]
+    return [words[0], *(text[:1].lower() + text[1:] for text in words[1:])]
+
+
+def _is(one: object, other: object) -> bool:
+    return one is other

@@ -1,0 +1,231 @@
+"""`a | b`, `a & b`, `a - b`: sets of moments, held against sets that Python computes."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from apscheduler.triggers.interval import IntervalTrigger
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scheduler.errors import InvalidScheduleError
+from scheduler.timing import Schedule, between, crontab, every, once, schedule_from_data
+
+START = datetime(2026, 10, 24, 5, 30, tzinfo=UTC)
+START_MS = int(START.timestamp()) * 1000
+SPAN_MS = 2 * 86_400_000
+BERLIN, NEW_YORK = "Europe/Berlin", "America/New_York"
+
+SIMPLE = [
+    crontab("*/20 * * * *", tz=BERLIN),
+    crontab("30 2 * * *", tz=BERLIN),
+    crontab("0,30 1-5 * * *", tz=NEW_YORK),
+    crontab("0 */3 * * 6,0", tz=BERLIN),
+    every("10m"),
+    every("90m", anchor="2026-10-24T00:30Z"),
+    every(days=1, at="02:30", tz=BERLIN),
+    once("2026-10-25T02:30", tz=BERLIN),
+]
+WINDOWS = [
+    between("02:00", "03:30", tz=BERLIN),
+    between("20:00", "04:00", days="sat,sun", tz=BERLIN),
+    between("2026-10-24T12:00", "2026-10-25T02:30", tz=BERLIN),
+    between("00:00", "12:00", tz=BERLIN) - between("02:00", "03:00", tz=BERLIN),
+]
+
+
+def fires(schedule: Schedule) -> set[int]:
+    """Return the fires in the span, found one after the other."""
+    found, at_ms = set(), schedule.next_ms(START_MS)
+    while at_ms is not None and at_ms <= START_MS + SPAN_MS:
+        found.add(at_ms)
+        at_ms = schedule.next_ms(at_ms)
+    return found
+
+
+def fires_backwards(schedule: Schedule) -> set[int]:
+    found, at_ms = set(), schedule.previous_ms(START_MS + SPAN_MS + 1)
+    while at_ms is not None and at_ms > START_MS:
+        found.add(at_ms)
+        at_ms = schedule.previous_ms(at_ms)
+    return found
+
+
+SIMPLE_FIRES = {schedule: fires(schedule) for schedule in SIMPLE}
+
+Made = tuple[Schedule, set[int]]
+
+
+def _combine(sides: tuple[Made, Made, str]) -> Made:
+    (a, in_a), (b, in_b), mark = sides
+    if mark == "|":
+        return a | b, in_a | in_b
+    return (a & b, in_a & in_b) if mark == "&" or a == b else (a - b, in_a - in_b)
+
+
+def _filter(sides: tuple[Made, Any, bool]) -> Made:
+    (a, in_a), window, inside = sides
+    return (a & window if inside else a - window), {ms for ms in in_a if window.holds_ms(ms) == inside}
+
+
+made = st.recursive(
+    st.sampled_from(list(SIMPLE_FIRES.items())),
+    lambda sub: st.one_of(
+        st.tuples(sub, sub, st.sampled_from("|&-")).map(_combine),
+        st.tuples(sub, st.sampled_from(WINDOWS), st.booleans()).map(_filter),
+    ),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(made)
+def test_they_are_union_intersection_and_difference(case: Made) -> None:
+    """However they are nested, forwards and backwards, across a change of clocks."""
+    schedule, expected = case
+    assert fires(schedule) == expected
+    assert fires_backwards(schedule) == expected
+
+
+@settings(max_examples=40, deadline=None)
+@given(made)
+def test_they_go_round_as_data(case: Made) -> None:
+    schedule, _ = case
+    names = {"crontab": crontab, "every": every, "once": once, "between": between}
+    for again in (
+        schedule_from_data(schedule.as_data()),
+        pickle.loads(pickle.dumps(schedule)),
+        eval(repr(schedule), names),
+    ):
+        assert again == schedule
+        assert hash(again) == hash(schedule)
+        assert again.text == schedule.text
+        assert again.words() == schedule.words()
+
+
+def test_business_hours() -> None:
+    schedule = every("15m") & between("09:00", "17:30", days="mon-fri")
+    friday = datetime(2026, 10, 23, 15, 20, tzinfo=UTC)
+    fires = [f"{fire:%a %H:%M}" for fire in schedule.in_zone(BERLIN).upcoming(friday, 4)]
+    assert fires == ["Fri 15:30", "Mon 08:00", "Mon 08:15", "Mon 08:30"]
+
+
+def test_friday_the_13th() -> None:
+    schedule = crontab("0 0 13 * *") & crontab("0 0 * * fri")
+    assert [f"{fire:%Y-%m}" for fire in schedule.upcoming(START, 3)] == ["2026-11", "2027-08", "2028-10"]
+
+
+class TestZones:
+    """A part without a zone takes the entry's; a window that of the schedule it filters."""
+
+    def test_parts_without_a_zone_take_the_entrys(self) -> None:
+        schedule = crontab("0 9 * * *", tz="Asia/Tokyo") | crontab("0 9 * * *")
+        assert schedule.zone is None
+        assert fires(schedule.in_zone(BERLIN)) == fires(
+            crontab("0 9 * * *", tz="Asia/Tokyo") | crontab("0 9 * * *", tz=BERLIN)
+        )
+        assert schedule.in_zone(BERLIN).zone == "Asia/Tokyo"
+        assert schedule.text == "0 9 * * * Asia/Tokyo | 0 9 * * *"
+
+    def test_a_window_takes_that_of_its_schedule(self) -> None:
+        schedule = crontab("0 * * * *", tz="Asia/Tokyo") & between("09:00", "10:00")
+        assert schedule.zone == "Asia/Tokyo"
+        assert [fire.hour for fire in schedule.in_zone(BERLIN).upcoming(START, 2)] == [0, 1]
+
+    def test_or_has_its_own(self) -> None:
+        schedule = crontab("0 * * * *", tz="Asia/Tokyo") & between("09:00", "10:00", tz="UTC")
+        assert [fire.hour for fire in schedule.upcoming(START, 2)] == [9, 10]
+        assert schedule.text == "0 * * * * & between 09:00 and 10:00 UTC"
+
+
+def test_an_entry_names_what_is_hashed_in_every_part() -> None:
+    schedule = (crontab("H 3 * * *") | crontab("H 15 * * *")) & between("00:00", "12:00")
+    with pytest.raises(InvalidScheduleError, match="H is hashed from an entry's name"):
+        schedule.next(START)
+    assert len(schedule.for_entry("backup").upcoming(START, 3)) == 3
+    plain = every("1h") | every("7m")
+    assert plain.for_entry("backup") is plain
+
+
+def test_triggers_of_apscheduler_stand_on_either_side() -> None:
+    trigger = IntervalTrigger(hours=1, start_date=datetime(2026, 1, 1, tzinfo=UTC), timezone=UTC)
+    for schedule in (trigger | once(START), once(START) | trigger):  # type: ignore[operator]
+        assert isinstance(schedule, Schedule)
+        assert schedule.next(START - timedelta(minutes=10)) == START
+        assert schedule.next(START) == START + timedelta(minutes=30)
+
+
+@pytest.mark.parametrize("other", [None, 5, "0 9 * * *", datetime(2026, 1, 1, tzinfo=UTC)])
+def test_anything_else_is_a_type_error(other: Any) -> None:
+    for mix in (lambda: every("1h") | other, lambda: other | every("1h"), lambda: every("1h") & other):
+        with pytest.raises(TypeError):
+            mix()
+
+
+def nested(depth: int) -> Schedule:
+    schedule: Schedule = every("1h")
+    for level in range(depth):
+        schedule = (schedule | crontab(f"{level} * * * *")) & every("1s")
+    return schedule
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: every("1h") - every(3600), "combination: every 1h without itself never fires"),
+        (lambda: nested(20), "combination: 10 parts nested 9 deep are outside 1–64 parts and 1–8 deep"),
+        (
+            lambda: schedule_from_data(
+                {"kind": "or", "parts": [crontab(f"{n} * * * *").as_data() for n in range(60)] * 2}
+            ),
+            "combination data: give 'parts' alone, a list of 2–64, nested at most 8 deep",
+        ),
+    ],
+)
+def test_refused(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(InvalidScheduleError) as caught:
+        make()
+    assert str(caught.value).startswith(message)
+
+
+def test_long_unions_and_exceptions_are_flat() -> None:
+    """Sixty fires or exceptions in a row are no sixty levels."""
+    several: Schedule = every("1h")
+    for minute in range(60):
+        several = several | crontab(f"{minute} * * * *")
+    assert len(several.upcoming(START, 200)) == 200
+    assert several.upcoming(START, 200)[-1] == START + timedelta(minutes=200)
+    few: Schedule = every("1m")
+    for minute in range(59):
+        few = few - crontab(f"{minute} * * * *")
+    assert [fire.minute for fire in few.upcoming(START, 5)] == [59] * 5
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        crontab("0 1 * * *") & crontab("0 2 * * *", tz="Asia/Kolkata"),
+        crontab("*/2 * * * * *") & crontab("1-59/2 * * * * *", tz=BERLIN),
+        every("2s") & every("2s", anchor="2026-01-01T00:00:01Z"),
+        every("1m") - crontab("* * * * *"),
+        (every("2s") & every("4s", anchor="2026-01-01T00:00:01Z"))
+        & (every("3s") & every("3s", anchor="2026-01-01T00:00:01Z")),
+        every("1s") & (between("09:00", "10:00") & between("11:00", "12:00")),
+        every(days=1, at="08:00") & between("09:00", "17:00"),
+    ],
+    ids=repr,
+)
+def test_what_never_meets_ends(schedule: Schedule) -> None:
+    """Promised: no answer takes more than 50 ms, and nothing spins."""
+    best_s = 1.0
+    for _ in range(3):
+        started_s = time.perf_counter()
+        assert schedule.next_ms(START_MS) is None
+        assert schedule.previous_ms(START_MS) is None
+        best_s = min(best_s, time.perf_counter() - started_s)
+    assert best_s < 0.1
