@@ -26,6 +26,7 @@ from scheduler.timing.cron_field import (
     parse_field,
     resolve_field,
 )
+from scheduler.timing.cron_odd import misleads, oddities
 from scheduler.timing.cron_pattern import CronPattern, cron_pattern
 from scheduler.timing.wall import first_fire_s, last_fire_s
 from scheduler.timing.wording import shown
@@ -132,7 +133,7 @@ def crontab(
 class Crontab(Schedule):
     """A crontab that has been read. Users make it with `crontab`."""
 
-    __slots__ = ("_both", "_day_match", "_fields", "_floors_s", "_fold", "_gap", "_oddities", "_pattern", "_zone")
+    __slots__ = ("_both", "_day_match", "_fields", "_floors_s", "_fold", "_gap", "_pattern", "_zone")
 
     _fields: tuple[str, ...]
     _gap: str
@@ -140,7 +141,6 @@ class Crontab(Schedule):
     _day_match: str
     _both: bool
     _pattern: CronPattern | None
-    _oddities: tuple[str, ...]
     _zone: Zone
     _floors_s: list[int]
 
@@ -160,7 +160,6 @@ class Crontab(Schedule):
         self._set("_day_match", day_match)
         self._set("_both", read.both)
         self._set("_pattern", read.pattern)
-        self._set("_oddities", read.oddities)
         self._set("_zone", table)
         floors_s = (
             table.floors_s(run_gaps=False, fold_once=False)
@@ -199,10 +198,10 @@ class Crontab(Schedule):
             raise InvalidScheduleError(f"crontab {shown(self.text)}, for the entry {shown(name)}: {error}") from None
 
     def warnings(self) -> tuple[str, ...]:
-        return self._oddities
+        return oddities(self._fields, self._day_match)
 
     def words(self) -> str:
-        if any("step" in note for note in self._oddities):
+        if misleads(self._fields):
             return self.text  # Of `*/90` the describer says "every 90 minutes", and it is every hour.
         described = _described(self.text)
         return described.replace(", or on ", ", and only on ") if self._both else described
@@ -240,7 +239,7 @@ class Crontab(Schedule):
 class _Reading:
     """What the fields of a crontab come to; shared, since many entries have the same."""
 
-    __slots__ = ("both", "fields", "is_wildcard", "oddities", "pattern")
+    __slots__ = ("both", "fields", "is_wildcard", "pattern")
 
     def __init__(self, fields: tuple[str, ...], day_match: str) -> None:
         kinds = SIX if len(fields) == 6 else FIVE
@@ -250,7 +249,6 @@ class _Reading:
         self.fields = tuple(field.text for field in parsed)
         self.is_wildcard = minute.is_star or hour.is_star
         self.both = day_match == "and" or day_of_month.is_star or day_of_week.is_star
-        self.oddities = tuple(_oddities(parsed, self.both))
         self.pattern: CronPattern | None = None
         if any(field.is_hashed for field in parsed):
             return
@@ -358,33 +356,6 @@ def _choice(what: str, value: object, allowed: tuple[str | None, ...]) -> None:
     if not isinstance(value, str) or value not in allowed:
         known = ", ".join(repr(choice) for choice in allowed)
         raise InvalidScheduleError(f"crontab: {what} is {shown(value)}; known: {known}")
-
-
-def _oddities(parsed: list[Field], both: bool) -> list[str]:
-    notes = [note for field in parsed for note in field.oddities]
-    day_of_month, day_of_week = parsed[-3], parsed[-1]
-    if not both:
-        notes.append(
-            f"day-of-month {day_of_month.text} and day-of-week {day_of_week.text} are both restricted: "
-            "a day that matches either of them fires; day_match='and' asks for both"
-        )
-    if len(parsed) == 6 and _looks_like_seconds_last(parsed):
-        notes.append(
-            "six fields put the second first; this looks like croniter's order with the second last, "
-            f"which would be '{parsed[-1].text} {' '.join(field.text for field in parsed[:-1])}'"
-        )
-    return notes
-
-
-def _looks_like_seconds_last(parsed: list[Field]) -> bool:
-    """
-    Return whether six fields make more sense with the second last.
-
-    Seconds last, the last field is nearly always ``0`` or a step, and the first one, then the minute, is often ``*``;
-    seconds first, that would be every second of all Sundays.
-    """
-    first, last = parsed[0].text, parsed[-1].text
-    return last == "0" or last.startswith("*/") or (parsed[0].is_star and not parsed[-1].is_star and first != last)
 
 
 def _order_hint(fields: tuple[str, ...], error: InvalidScheduleError) -> str:
