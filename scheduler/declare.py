@@ -168,40 +168,10 @@ class Declarations:
         **options: Any,
     ) -> None:
         """See `scheduler.declare.entry`."""
-        if complaint := name_complaint(name, what="entry name"):
-            raise InvalidEntryError(complaint)
-        what = f"entry {name!r}"
-        if not isinstance(task, Task) and (not isinstance(task, str) or not task):
-            hint = "; decorate it with @task" if callable(task) else ""
-            raise InvalidEntryError(f"{what}: task {task!r}: expected a task or the name of one{hint}")
-        schedule, jitter_ms = _as_schedule(when, what).parted()
-        read = read_entry_options(options, what=what)
-        if jitter_ms and not read.jitter_ms:
-            read = msgspec.structs.replace(read, jitter_ms=jitter_ms)
-        if read.tz is not None and schedule.zone not in (None, read.tz):
-            raise InvalidEntryError(
-                f"{what}: tz {read.tz!r} contradicts the schedule's own tz {schedule.zone!r}; give one of the two"
-            )
-        task_name = task if isinstance(task, str) else task.name
-        try:
-            encoded_args = encode_arguments(task_name, args)
-            encoded_kwargs = encode_keywords(task_name, {} if kwargs is None else kwargs)
-        except NotEncodableError as error:
-            raise NotEncodableError(f"{what}: {error}") from None
-        except TypeError as error:
-            raise InvalidEntryError(f"{what}: {error}") from None
-        declared = Declared(
-            name=name,
-            task=task,
-            when=schedule,
-            args=msgspec.Raw(encoded_args),
-            kwargs=msgspec.Raw(encoded_kwargs),
-            options=read,
-            place=_caller(),
-            module=_caller_module(),
+        declared = declared_entry(
+            name, task, when, args=args, kwargs=kwargs, options=options, place=_caller(), module=_caller_module()
         )
-        if isinstance(task, Task) and (complaint := task_complaint(declared, task)):
-            raise InvalidEntryError(f"{what}: {complaint}")
+        what = f"entry {name!r}"
         before = self.entries.get(name)
         if before is not None and not (self._lenient and before.place.file == declared.place.file):
             raise InvalidEntryError(
@@ -223,6 +193,60 @@ class Declarations:
         for name, declared in other.entries.items():
             if modules(declared.module):
                 self.entries.setdefault(name, declared)
+
+
+def declared_entry(
+    name: str,
+    task: Task | str,
+    when: BaseTrigger,
+    *,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any],
+    place: Place,
+    module: str,
+) -> Declared:
+    """
+    What `entry` was told, checked; for whoever declares, in a file or at run time.
+
+    Raises:
+        InvalidEntryError, InvalidScheduleError, NotEncodableError: As `entry`.
+    """
+    if complaint := name_complaint(name, what="entry name"):
+        raise InvalidEntryError(complaint)
+    what = f"entry {name!r}"
+    if not isinstance(task, Task) and (not isinstance(task, str) or not task):
+        hint = "; decorate it with @task" if callable(task) else ""
+        raise InvalidEntryError(f"{what}: task {task!r}: expected a task or the name of one{hint}")
+    schedule, jitter_ms = _as_schedule(when, what).parted()
+    read = read_entry_options(options, what=what)
+    if jitter_ms and not read.jitter_ms:
+        read = msgspec.structs.replace(read, jitter_ms=jitter_ms)
+    if read.tz is not None and schedule.zone not in (None, read.tz):
+        raise InvalidEntryError(
+            f"{what}: tz {read.tz!r} contradicts the schedule's own tz {schedule.zone!r}; give one of the two"
+        )
+    task_name = task if isinstance(task, str) else task.name
+    try:
+        encoded_args = encode_arguments(task_name, args)
+        encoded_kwargs = encode_keywords(task_name, {} if kwargs is None else kwargs)
+    except NotEncodableError as error:
+        raise NotEncodableError(f"{what}: {error}") from None
+    except TypeError as error:
+        raise InvalidEntryError(f"{what}: {error}") from None
+    declared = Declared(
+        name=name,
+        task=task,
+        when=schedule,
+        args=msgspec.Raw(encoded_args),
+        kwargs=msgspec.Raw(encoded_kwargs),
+        options=read,
+        place=place,
+        module=module,
+    )
+    if isinstance(task, Task) and (complaint := task_complaint(declared, task)):
+        raise InvalidEntryError(f"{what}: {complaint}")
+    return declared
 
 
 def task_complaint(declared: Declared, task: Task) -> str | None:

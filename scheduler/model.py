@@ -152,7 +152,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fiel
     description: str = ""
     headers: dict[str, Any] = {}
     source: str = ""
-    """`schedules/reports.py:12`, relative to the folder that holds `schedules`; empty for entries made by hand."""
+    """`schedules/reports.py:12`, relative to the folder that holds `schedules`; of one made by hand, who made it, how and when."""
     origin: Origin = Origin.FILE
 
     @property

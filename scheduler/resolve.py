@@ -15,6 +15,7 @@ from scheduler.config import Config
 from scheduler.declare import Declared
 from scheduler.errors import InvalidEntryError
 from scheduler.model import Entry, Origin
+from scheduler.options import TaskOptions
 from scheduler.routing import Router
 from scheduler.task import Task
 from scheduler.timing.settling import Settling
@@ -25,12 +26,13 @@ FRAME_BYTES = 1_024
 
 
 def resolve_entry(
-    declared: Declared, task: Task, config: Config, router: Router, *, source: str, settling: Settling
+    declared: Declared, task: Task | None, config: Config, router: Router, *, source: str, settling: Settling
 ) -> Entry:
     """
     The entry for *declared*, whose task is *task*, complete.
 
     Args:
+        task: None where its code is not here: then what it would say of its runs is at the defaults.
         source: ``schedules/reports.py:12``.
         settling: What asks a schedule that exists only as an object; warnings are left in its notes.
 
@@ -40,6 +42,7 @@ def resolve_entry(
         ConfigError: A route answers something that is no queue.
     """
     options = declared.options
+    of_task = task.options if task is not None else TaskOptions()
     zone = options.tz or declared.when.zone or config.timezone
     start_ms, until_ms = _moment_ms(options.start, zone), _moment_ms(options.until, zone)
     if start_ms is not None and until_ms is not None and until_ms <= start_ms:
@@ -52,15 +55,15 @@ def resolve_entry(
         )
     schedule = declared.when.in_zone(zone).settled(settling)
     settling.notes.extend(schedule.warnings())
-    expires = task.options.expires if options.expires is None else options.expires
+    expires = of_task.expires if options.expires is None else options.expires
     return Entry(
         name=declared.name,
-        task=task.name,
+        task=declared.task_name,
         schedule=schedule.for_entry(declared.name).as_data(),
-        queue=options.queue or task.options.queue or _routed(declared, task, router),
+        queue=options.queue or of_task.queue or _routed(declared, router),
         args=declared.args,
         kwargs=declared.kwargs,
-        priority=task.options.priority if options.priority is None else options.priority,
+        priority=of_task.priority if options.priority is None else options.priority,
         countdown_ms=options.countdown_ms,
         jitter_ms=options.jitter_ms,
         expires_after_ms=None if expires is None else expires.after_ms,
@@ -72,9 +75,9 @@ def resolve_entry(
         until_ms=until_ms,
         max_runs=options.max_runs,
         enabled=options.enabled,
-        ack=options.ack or task.options.ack,
-        ignore_result=task.options.ignore_result if options.ignore_result is None else options.ignore_result,
-        result_expires_ms=options.result_expires_ms or task.options.result_expires_ms or config.result_expires_ms,
+        ack=options.ack or of_task.ack,
+        ignore_result=of_task.ignore_result if options.ignore_result is None else options.ignore_result,
+        result_expires_ms=options.result_expires_ms or of_task.result_expires_ms or config.result_expires_ms,
         run=options.run,
         tags=options.tags,
         description=options.description or _first_line(task),
@@ -84,8 +87,8 @@ def resolve_entry(
     )
 
 
-def _routed(declared: Declared, task: Task, router: Router) -> str:
-    return router.queue(task.name, msgspec.json.decode(declared.args), msgspec.json.decode(declared.kwargs))
+def _routed(declared: Declared, router: Router) -> str:
+    return router.queue(declared.task_name, msgspec.json.decode(declared.args), msgspec.json.decode(declared.kwargs))
 
 
 def _moment_ms(moment: datetime | None, zone: str) -> int | None:
@@ -95,7 +98,7 @@ def _moment_ms(moment: datetime | None, zone: str) -> int | None:
     return to_ms(aware(moment) if moment.tzinfo is not None else moment.replace(tzinfo=get_zone(zone)))
 
 
-def _first_line(task: Task) -> str:
+def _first_line(task: Task | None) -> str:
     """What the function's docstring says first: people look for it in `sched show`."""
-    lines = (task.fn.__doc__ or "").strip().splitlines()
+    lines = (task.fn.__doc__ or "").strip().splitlines() if task is not None else []
     return lines[0].strip()[:200] if lines else ""

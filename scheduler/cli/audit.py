@@ -12,7 +12,7 @@ from scheduler.cli.invocation import Invocation, say
 from scheduler.cli.moments import read_moment, show_moment
 from scheduler.cli.output import Column
 from scheduler.clock import iso
-from scheduler.store.audit import Difference, Note
+from scheduler.store.audit import Note, note_text
 
 NOTES_MAX = 10_000
 
@@ -58,19 +58,6 @@ def note_data(note: Note) -> dict[str, Any]:
         "counts": note.counts,
         "revision": note.revision or None,
     }
-
-
-def note_text(note: Note) -> str:
-    """What was done, in a line: ``queue: default → mail``, ``load 7: 2 added, 1 removed``."""
-    parts = [note.what] if note.what else []
-    parts += [difference_text(difference) for difference in note.differences]
-    parts += [f"{count} {what}" for what, count in note.counts.items()]
-    return ", ".join(parts)
-
-
-def difference_text(difference: Difference) -> str:
-    """``queue: default → mail``."""
-    return f"{difference.field}: {difference.old} → {difference.new}"
 
 
 def _columns(sched: Invocation) -> list[Column[Note]]:

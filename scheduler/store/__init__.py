@@ -44,7 +44,7 @@ class Store:
         """The entries, their marks and pauses."""
         from scheduler.store.registry import RegistryStore  # noqa: PLC0415
 
-        return RegistryStore(self.connection, self.keys, self.changer)
+        return RegistryStore(self.connection, self.keys, self.changer, self.audit)
 
     @cached_property
     def changer(self) -> Changer:

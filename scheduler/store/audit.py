@@ -121,6 +121,14 @@ def encode_note(note: Note | None) -> bytes:
     return b"" if note is None else msgspec.json.encode(note)
 
 
+def note_text(note: Note) -> str:
+    """What was done, in a line: ``queue: default → mail``, ``load 7, 2 added, 1 removed``."""
+    parts = [note.what] if note.what else []
+    parts += [f"{difference.field}: {difference.old} → {difference.new}" for difference in note.differences]
+    parts += [f"{count} {what}" for what, count in note.counts.items()]
+    return ", ".join(parts)
+
+
 def differences(old: Entry, new: Entry) -> tuple[Difference, ...]:
     """What *new* has otherwise than *old*, in the order of an entry's fields."""
     found = []

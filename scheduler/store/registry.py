@@ -15,13 +15,15 @@ from scheduler.alarm import Health, read_health
 from scheduler.clock import iso
 from scheduler.errors import NotFoundError, RefusedError, ScheduleError, StoreUnavailableError
 from scheduler.fires import next_kept_ms, schedule_of
-from scheduler.model import Entry, EntryRecord, Pause, SkipOrder
-from scheduler.store.audit import ITS_END, Note
+from scheduler.model import Entry, EntryRecord, Origin, Pause, SkipOrder
+from scheduler.store.audit import ITS_END, Audit, Note, note_text
 from scheduler.store.change import CHANGE_ROUNDS_MAX, Change, Changer, definition_note
 from scheduler.store.connection import Connection
 from scheduler.store.keys import Keys
 from scheduler.store.reading import SLICE, Reading, StoredEntry, read_entries
+from scheduler.wire import encode_entry
 
+_DONE = {"add": "it anew", "edit": "a change", "remove": "an end to it"}
 SKIPS_MAX = 100
 """So many fires of an entry may be ordered to be skipped; more is a pause."""
 
@@ -29,10 +31,11 @@ SKIPS_MAX = 100
 class RegistryStore:
     """The registry of a namespace."""
 
-    def __init__(self, connection: Connection, keys: Keys, changer: Changer) -> None:
+    def __init__(self, connection: Connection, keys: Keys, changer: Changer, audit: Audit) -> None:
         self._connection = connection
         self._keys = keys
         self._changer = changer
+        self._audit = audit
 
     def all(self) -> list[EntryRecord]:
         """Every entry in force, by name."""
@@ -140,6 +143,65 @@ class RegistryStore:
             return Change(record, entry, note=definition_note(record.entry, entry, by=by, reason=reason))
 
         return self._change_one(entry.name, change, must_exist=False)
+
+    def redefine(
+        self,
+        name: str,
+        make: Callable[[EntryRecord], Entry | None],
+        *,
+        by: str = "",
+        reason: str = "",
+        revision: int | None = None,
+    ) -> EntryRecord:
+        """
+        Define the entry *name* by hand.
+
+        Args:
+            make: Gives the definition, from what stands there; None to remove it. It may raise to refuse.
+            revision: The one of which *make* has seen the definition; None: the present one. Fires that were armed, pauses and
+                skips since then do not matter.
+
+        Raises:
+            RefusedError: The entry is declared in a file, or its definition is a newer one; the message says who made it.
+        """
+        seen = revision
+
+        def change(record: EntryRecord) -> Change | None:
+            nonlocal seen
+            old = record.entry
+            if old is not None and old.origin is Origin.FILE:
+                raise RefusedError(
+                    f"entry {name!r} is declared in {old.source or 'a schedule file'}; change it there and reload. "
+                    "Here it can be paused, skipped and triggered"
+                )
+            if seen is None:
+                seen = record.revision if record.state else 0
+            if record.state and record.revision > seen:
+                self._refuse_older(name, seen, record.revision)
+            if record.state and seen > record.revision:
+                raise RefusedError(f"entry {name!r} has never had revision {seen}; it is at {record.revision}")
+            new = make(record)
+            if new is None:
+                return Change(record, None, note=Note(verb="remove", entry=name, by=by, reason=reason)) if old else None
+            if old is not None and encode_entry(old) == encode_entry(new):
+                return None
+            return Change(record, new, note=definition_note(old, new, by=by, reason=reason))
+
+        return self._change_one(name, change, must_exist=False)
+
+    def _refuse_older(self, name: str, seen: int, revision: int) -> None:
+        """Refuse a change of *name* that was made from revision *seen*, if the definition has changed since."""
+        note = self._audit.redefined(name, seen)
+        if note is None:
+            return
+        if not note.verb:
+            raise RefusedError(f"entry {name!r} is at revision {revision}; what it was at {seen} is not known any more")
+        what = note_text(note)
+        raise RefusedError(
+            f"entry {name!r}: {note.by or 'somebody'} has made {_DONE[note.verb]} at {iso(note.at_ms)}"
+            f"{f' ({what})' if what else ''}{f', because: {note.reason}' if note.reason else ''}; your change was made from an older "
+            f"state (revision {seen}): look at `sched show {name}` and make it again"
+        )
 
     def last(self) -> dict[str, Health]:
         """How the runs of each entry went that ever ran."""
