@@ -38,7 +38,7 @@ class Table(Schedule):
     Args:
         text: The rule that was asked, for people.
         fires: As the module's text describes; empty if there is none.
-        from_ms: Earlier fires are not known.
+        from_ms: Fires up to here are not all known.
         until_ms: Later fires are not known; None: there are none.
         tz: For showing them.
     """
@@ -249,7 +249,7 @@ def _moments_ms(part: Mapping[str, Any]) -> list[int]:
 
 def _within(moments_ms: list[int], from_ms: int, until_ms: int | None) -> list[int]:
     end = len(moments_ms) if until_ms is None else bisect_right(moments_ms, until_ms)
-    return moments_ms[bisect_left(moments_ms, from_ms) : end]
+    return moments_ms[bisect_right(moments_ms, from_ms) : end]
 
 
 def _asked_parts(data: object) -> Iterator[Mapping[str, Any]]:

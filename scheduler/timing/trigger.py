@@ -252,8 +252,10 @@ def _past(text: str, trigger: BaseTrigger, settling: Settling, coming_ms: Sequen
     deadline_mono_s = time.monotonic() + settling.patience.ask_s
     found_ms: list[int] = []
     again = 0
+    # Asked at the very moment of a fire, some answer with it and some with the next one.
+    coming_from_ms = coming_ms[0] if coming_ms else now_ms
     for fire_ms in _Asking(text, trigger, now_ms - span_ms):
-        if fire_ms < now_ms:
+        if fire_ms < coming_from_ms:
             found_ms.append(fire_ms)
             if len(found_ms) > BACK_FIRES_MAX or time.monotonic() > deadline_mono_s:
                 return _Past([], now_ms, is_alike=True)
@@ -299,9 +301,25 @@ def _is_plain_combination(trigger: BaseTrigger) -> bool:
 
 
 def _combined(like: BaseTrigger, parts: list[BaseTrigger]) -> BaseTrigger:
-    kind: Any = type(like)
+    kind: Any = OrTrigger if type(like) is OrTrigger else _Both
     made: BaseTrigger = kind(parts)
     return made
+
+
+class _Both(AndTrigger):
+    """
+    An `AndTrigger` that goes on after its first fire.
+
+    Told the previous fire, a `CronTrigger` (3.11) never answers with more than the one after it, however far another part is:
+    the two look at each other for ever. Told the moment alone, they meet.
+    """
+
+    __slots__ = ()
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> Any:
+        if previous_fire_time is not None:
+            now = previous_fire_time.astimezone(UTC) + timedelta(microseconds=1)
+        return super().get_next_fire_time(None, now)  # type: ignore[no-untyped-call]
 
 
 def _began_with_the_load(trigger: Any, now_ms: int) -> bool:
