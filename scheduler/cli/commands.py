@@ -30,6 +30,7 @@ COMMANDS: dict[str, Row] = {
     "show": Row("entries:show", _LOOK, "One entry: its schedule, options, counters and last runs."),
     "next": Row("upcoming:upcoming", _LOOK, "The next fires of an entry or of an expression."),
     "runs": Row("runs:runs", _LOOK, "What ran, what runs, and what was skipped and why."),
+    "why": Row("why:why", _LOOK, "What became of a due time of an entry, or what will."),
     "result": Row("runs:result", _LOOK, "One run, with its result or traceback."),
     "audit": Row("audit:audit", _LOOK, "Who changed what, when and why."),
     "check": Row("check:check", _LOOK, "Every mistake in the schedule files; needs no Redis."),

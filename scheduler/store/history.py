@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import NamedTuple
 
 import msgspec
@@ -16,6 +17,8 @@ from scheduler.wire import decode_header
 RUNS_MAX = 10_000
 ENTRY_RUNS_MAX = 20
 SCAN_CHUNK = 500
+ASKED_EARLY_MS = 86_400_000
+"""A fire may be cancelled before its due time, but it is armed not so long before."""
 
 
 class Choice(NamedTuple):
@@ -49,6 +52,21 @@ class Choice(NamedTuple):
             and (self.until_ms is None or when_ms < self.until_ms)
             and (self.backfill is None or run.backfill == self.backfill)
         )
+
+
+class Found(NamedTuple):
+    """
+    What the history knows of one due time.
+
+    Attributes:
+        run: The run that it became, in flight or ended, or the stretch in which it was skipped.
+        later: Runs that repeated it or ran it again, oldest first.
+        known_since_ms: What happened to the entry before that is no longer in the history; 0: it has all.
+    """
+
+    run: Run | None
+    later: tuple[Run, ...]
+    known_since_ms: int
 
 
 class History:
@@ -97,6 +115,31 @@ class History:
             if len(chunk) < SCAN_CHUNK:
                 return
             end -= SCAN_CHUNK
+
+    def of_due(self, entry: str, due_ms: int) -> Found:
+        """What the history knows of the due time *due_ms* of *entry*."""
+        run: Run | None = None
+        later = []
+        for each in chain((each for each in self.in_flight() if each.entry == entry), self.ended(entry)):
+            if 0 < each.finished_ms < due_ms - ASKED_EARLY_MS:
+                break
+            if not each.due_ms <= due_ms <= max(each.due_ms, each.to_ms):
+                continue
+            if not each.of_schedule:
+                later.append(each)
+            elif run is None:
+                run = each
+        return Found(run, tuple(reversed(later)), self._known_since_ms(entry))
+
+    def _known_since_ms(self, entry: str) -> int:
+        """Since when everything that happened to *entry* is in the history; 0: since ever."""
+        own, common = self._keys.entry_runs(entry), self._keys.runs
+        own_n, common_n, own_oldest, common_oldest = self._connection.pipeline(
+            [("LLEN", own), ("LLEN", common), ("LINDEX", own, 0), ("LINDEX", common, 0)]
+        )
+        if own_n < ENTRY_RUNS_MAX or common_n < RUNS_MAX:
+            return 0
+        return min(_decode(own_oldest).finished_ms, _decode(common_oldest).finished_ms)
 
     def run(self, id_: str) -> Run | None:
         """The run with this id, in flight or among the last 10,000."""

@@ -11,6 +11,8 @@ import msgspec
 
 from scheduler.store.connection import Connection
 from scheduler.store.keys import Keys
+from scheduler.story import Place, Standing
+from scheduler.wire import FLAG_FIRE, decode_header
 
 CALL_REMEMBERED_MS = 60_000
 """How long a call id is remembered: far longer than any deadline within which a call is repeated."""
@@ -170,6 +172,37 @@ class Queues:
         """The bytes of a message that has not ended."""
         body: bytes | None = self._connection.call("HGET", self._keys.messages, id_)
         return body
+
+    def standing(self, id_: str) -> Standing | None:
+        """Where message *id_* stands; None once it has ended. It may move while we look."""
+        body = self.body(id_)
+        if body is None:
+            return None
+        header, _ = decode_header(body)
+        keys = self._keys
+        sessions = self._connection.call("HKEYS", keys.sessions)
+        score, waiting, *held = self._connection.pipeline(
+            [
+                ("ZSCORE", keys.delayed(header.queue), id_),
+                ("HGET", keys.waiting, header.entry),
+                *[("HGET", keys.held(session.decode()), id_) for session in sessions],
+            ]
+        )
+        place, at_ms = Place.READY, 0
+        taken = next((found for found in held if found is not None), None)
+        if taken is not None:
+            place, at_ms = Place.HELD, int(taken.decode().partition(" ")[2] or 0)
+        elif score is not None:
+            place, at_ms = Place.DELAYED, int(float(score))
+        elif waiting == id_.encode():
+            place = Place.WAITING
+        is_fire = bool(header.flags & FLAG_FIRE)
+        return Standing(place, header.queue, at_ms=at_ms, is_fire=is_fire, armed_ms=header.enqueued_ms)
+
+    def holder(self, entry: str) -> str | None:
+        """The run that holds the overlap slot of *entry*."""
+        holder = self._connection.call("HGET", self._keys.slots, entry)
+        return None if holder is None else str(holder.decode())
 
     def failed_body(self, id_: str) -> bytes | None:
         """The bytes of a message whose run has failed, or that is a dead letter, as long as they are kept."""
