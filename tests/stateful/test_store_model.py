@@ -9,7 +9,7 @@ the history (P9), no fire was armed twice (P1), and what an overtaken term or a 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import msgspec
@@ -45,6 +45,25 @@ RESULT = msgspec.json.encode(ResultRecord(state="SUCCESS"))
 pytestmark = pytest.mark.redis
 
 
+class Seen(NamedTuple):
+    """What stands on Redis: every id with a body, every place that names an id, and what else promises are about."""
+
+    bodies: set[str]
+    places: list[str]
+    waiting: dict[str, str]
+    slots: dict[str, str]
+    counters: dict[str, int]
+    runs: list[dict[str, Any]]
+
+
+def _texts(flat: list[bytes]) -> dict[str, str]:
+    return {name.decode(): value.decode() for name, value in zip(flat[::2], flat[1::2], strict=True)}
+
+
+def _pieces(flat: list[bytes], kind: bytes) -> list[Any]:
+    return list(zip(flat[::2], flat[1::2], strict=True)) if kind == b"hash" else flat
+
+
 class StoreMachine(RuleBasedStateMachine):
     """One namespace, any number of workers, two beats that take the term from each other."""
 
@@ -63,6 +82,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.rearmed: set[str] = set()
         self.live: dict[Session, set[str]] = {}
         self.lost: list[Session] = []
+        self.asked: set[str] = set()
         self.terms: list[tuple[int, str]] = []
         self.counters: dict[str, int] = {}
         for name in ENTRIES:
@@ -123,6 +143,7 @@ class StoreMachine(RuleBasedStateMachine):
             reply = self.store.queues.cancel(id_, terminate=terminate)
             if id_ in held:
                 assert reply is CancelReply.REQUESTED
+                self.asked.add(id_)
             else:
                 assert reply in (CancelReply.REVOKED, CancelReply.ENDED, CancelReply.UNKNOWN)
 
@@ -273,7 +294,8 @@ class StoreMachine(RuleBasedStateMachine):
         [id_] = self._one(self.live[session], which)
         body = self.store.queues.body(id_)
         assert body is not None
-        assert session.retry(id_, body, delay_ms=delay_ms, attempt=2, result=b"", ttl_ms=1_000)
+        again = session.retry(id_, body, delay_ms=delay_ms, attempt=2, result=b"", ttl_ms=1_000)
+        assert again == (id_ not in self.asked), "unless somebody has asked to cancel it, however long ago"
         assert not session.retry(id_, body, delay_ms=delay_ms, attempt=2, result=b"", ttl_ms=1_000)
         self.live[session].discard(id_)
 
@@ -320,35 +342,40 @@ class StoreMachine(RuleBasedStateMachine):
     # ── what must hold ──────────────────────────────────────────────────────────────────────────────────────────────
 
     @invariant()
-    def every_message_is_in_exactly_one_place(self) -> None:
+    def all_promises_are_kept(self) -> None:
+        """Everything is read at once: most of the time would go into looking."""
+        seen = self._look()
+        self.every_message_is_in_exactly_one_place(seen)
+        self.every_message_ends_once(seen)
+        self.a_slot_belongs_to_a_live_run_or_will_be_found_free(seen)
+        self.counters_only_grow(seen)
+
+    def every_message_is_in_exactly_one_place(self, seen: Seen) -> None:
         """P5."""
-        places = Counter(self._places())
-        bodies = self._bodies()
+        places, bodies = Counter(seen.places), seen.bodies
         assert {id_: n for id_, n in places.items() if n != 1} == {}, "in more than one place"
         assert set(places) - bodies == set(), "a place without a body"
         assert bodies - set(places) == set(), "a body without a place"
         held = {id_ for ids in self.live.values() for id_ in ids}
         assert held <= bodies
 
-    @invariant()
-    def every_message_ends_once(self) -> None:
+    def every_message_ends_once(self, seen: Seen) -> None:
         """P9, and P2 for fires: what was accepted is alive, withdrawn, or stands once in the history."""
-        runs = Counter(run["id"] for run in self._runs() if run.get("id") and run["id"] not in self.rearmed)
+        runs = Counter(run["id"] for run in seen.runs if run.get("id") and run["id"] not in self.rearmed)
         assert {id_: n for id_, n in runs.items() if n != 1} == {}, "ended more than once"
-        assert set(runs) & self._bodies() == set(), "ended and alive"
+        assert set(runs) & seen.bodies == set(), "ended and alive"
 
-    @invariant()
-    def a_slot_belongs_to_a_live_run_or_will_be_found_free(self) -> None:
-        bodies = self._bodies()
-        for entry, holder in self._hash(self.keys.waiting).items():
-            assert holder in bodies, f"{entry}: what waits for the slot is gone"
-        for entry, holder in self._hash(self.keys.slots).items():
-            assert holder in bodies, f"{entry}: the slot leaks"
+    def a_slot_belongs_to_a_live_run_or_will_be_found_free(self, seen: Seen) -> None:
+        """Every ending frees it."""
+        for entry, holder in seen.waiting.items():
+            assert holder in seen.bodies, f"{entry}: what waits for the slot is gone"
+        for entry, holder in seen.slots.items():
+            assert holder in seen.bodies, f"{entry}: the slot leaks"
 
-    @invariant()
-    def counters_only_grow(self) -> None:
-        for session, counter in self.store.sessions.observe().items():
-            assert counter >= self.counters.get(session, counter) or counter == -1
+    def counters_only_grow(self, seen: Seen) -> None:
+        """What an observer relies on."""
+        for session, counter in seen.counters.items():
+            assert counter >= self.counters.get(session, counter)
             self.counters[session] = counter
 
     def _one(self, ids: set[str], which: int) -> list[str]:
@@ -394,26 +421,31 @@ class StoreMachine(RuleBasedStateMachine):
     def _call(self, *command: Any) -> Any:
         return self.store.connection.call(*command)
 
-    def _hash(self, key: str) -> dict[str, str]:
-        flat = [item.decode() for item in self._call("HGETALL", key)]
-        return dict(zip(flat[::2], flat[1::2], strict=True))
-
     def _bodies(self) -> set[str]:
         return {id_.decode() for id_ in self._call("HKEYS", self.keys.messages)}
 
-    def _places(self) -> list[str]:
-        found: list[bytes] = []
-        for queue in QUEUES:
-            found += self._call("ZRANGE", self.keys.delayed(queue), 0, -1)
-            for priority in range(10):
-                found += self._call("LRANGE", self.keys.ready(queue, priority), 0, -1)
-        found += self._call("HVALS", self.keys.waiting)
-        for session in (*self.live, *self.lost):
-            found += self._call("HKEYS", self.keys.held(session.id))
-        return [id_.decode() for id_ in found]
-
-    def _runs(self) -> list[dict[str, Any]]:
-        return [msgspec.json.decode(run) for run in self._call("LRANGE", self.keys.runs, 0, -1)]
+    def _look(self) -> Seen:
+        keys = self.keys
+        places: list[tuple[str | int, ...]] = [("ZRANGE", keys.delayed(queue), 0, -1) for queue in QUEUES]
+        places += [("LRANGE", keys.ready(queue, level), 0, -1) for queue in QUEUES for level in range(10)]
+        places += [("HKEYS", keys.held(session.id)) for session in (*self.live, *self.lost)]
+        bodies, waiting, slots, counters, runs, *found = self.store.connection.pipeline(
+            [
+                ("HKEYS", keys.messages),
+                *(("HGETALL", key) for key in (keys.waiting, keys.slots, keys.sessions)),
+                ("LRANGE", keys.runs, 0, -1),
+                *places,
+            ]
+        )
+        waits = _texts(waiting)
+        return Seen(
+            bodies={id_.decode() for id_ in bodies},
+            places=[*(id_.decode() for ids in found for id_ in ids), *waits.values()],
+            waiting=waits,
+            slots=_texts(slots),
+            counters={session: int(counter) for session, counter in _texts(counters).items()},
+            runs=[msgspec.json.decode(run) for run in runs],
+        )
 
     def _slots_pass(self, queue: str) -> bool:
         """Whether something may have become ready while the queue was purged: the end of a run passes its slot on."""
@@ -421,18 +453,18 @@ class StoreMachine(RuleBasedStateMachine):
 
     def _dump(self) -> dict[str, Any]:
         """Everything in the namespace but what only lives for some time."""
-        dump: dict[str, Any] = {}
         readers = {b"string": ("GET",), b"hash": ("HGETALL",), b"list": ("LRANGE", 0, -1), b"set": ("SMEMBERS",)}
-        for key in sorted(self._call("KEYS", f"{self.keys.prefix}*".replace("{", "\\{"))):
-            kind = self._call("TYPE", key)
-            verb, *rest = readers.get(kind, ("ZRANGE", 0, -1, "WITHSCORES"))
-            value = self._call(verb, key, *rest)
-            if kind == b"hash":
-                value = dict(zip(value[::2], value[1::2], strict=True))
-            elif kind == b"set":
-                value = set(value)
-            dump[key] = value
-        return dump
+        keys = sorted(self._call("KEYS", f"{self.keys.prefix}*".replace("{", "\\{")))
+        kinds = self.store.connection.pipeline([("TYPE", key) for key in keys])
+        reading = [readers.get(kind, ("ZRANGE", 0, -1, "WITHSCORES")) for kind in kinds]
+        values = self.store.connection.pipeline(
+            [(verb, key, *rest) for key, (verb, *rest) in zip(keys, reading, strict=True)]
+        )
+        unordered = (b"hash", b"set")
+        return {
+            key: Counter(_pieces(value, kind)) if kind in unordered else value
+            for key, kind, value in zip(keys, kinds, values, strict=True)
+        }
 
 
 def test_the_store_keeps_its_promises_under_random_operations(server: ValkeyServer) -> None:
