@@ -257,6 +257,11 @@ class Beat:
 
     def _heed_reloads(self) -> None:
         """Load again when somebody asks for it, or when Redis has lost what we published."""
+        if renewed.overdue:
+            event(
+                log, "tables.overdue", level=logging.WARNING, entries=", ".join(renewed.overdue[:5]),
+                count=len(renewed.overdue), remedy="their triggers have to be asked again: mend the files, then sched reload",
+            )  # fmt: skip
         requests, newest = self._store.loads.reload_requests(), self._store.loads.info().number
         if self._reloads_seen is not None and requests > self._reloads_seen:
             self.reload()

@@ -12,6 +12,7 @@ from scheduler.clock import iso
 from scheduler.errors import InvalidScheduleError
 from scheduler.fires import next_kept_ms
 from scheduler.model import Entry, EntryRecord, Pause, SkipOrder
+from scheduler.timing.table import known_until_ms
 
 if TYPE_CHECKING:
     from scheduler.store import Store
@@ -61,10 +62,23 @@ class EntryView(msgspec.Struct, frozen=True):
 
     @property
     def condition(self) -> str:
-        """``paused`` or ``disabled``, or how its newest run ended."""
+        """``paused``, ``disabled`` or ``needs its file``, or how its newest run ended."""
         if not self.entry.enabled:
             return "disabled"
-        return "paused" if self.pause else self.last_state or ""
+        if self.pause:
+            return "paused"
+        return "needs its file" if self.is_used_up else self.last_state or ""
+
+    @property
+    def known_until_ms(self) -> int | None:
+        """Up to when its fires are known without its file, which holds an object that has to be asked. None: for ever."""
+        return known_until_ms(self.entry.schedule)
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether it fires no more until its file is loaded again."""
+        ended = self.entry.until_ms is not None or self.entry.max_runs is not None
+        return self.next_ms is None and not ended and self.known_until_ms is not None
 
 
 class Views:
@@ -178,6 +192,7 @@ def entry_data(view: EntryView) -> dict[str, Any]:
         "skipped": [iso(order.due_ms) for order in view.skips],
         "revision": view.revision,
     }
+        "known_until": iso(view.known_until_ms),
 
 
 def pause_data(pause: Pause | None) -> dict[str, Any] | None:

@@ -68,10 +68,12 @@ class Renewed(NamedTuple):
 
 class Loads:
     """The loads of a namespace."""
+        overdue: The entries whose tables are half used up, and still the old ones.
 
     def __init__(self, connection: Connection, keys: Keys, registry: RegistryStore, changer: Changer) -> None:
         self._connection = connection
         self._keys = keys
+    overdue: tuple[str, ...]
         self._registry = registry
         self._changer = changer
 
@@ -138,6 +140,7 @@ class Loads:
                     continue
                 removed[name] = None
                 changes.append(Change(record, None))
+            overdue: list[str] = []
             stale = self._changer.apply(changes, load=load)
             if stale is None:
                 return Published(number, superseded=True)
@@ -149,6 +152,8 @@ class Loads:
         """
         Give those of *names* whose tables are half used up the tables of *entries*, and change nothing else.
 
+                    if not renewal and again_at_ms != renew_at_ms(live.schedule):
+                        overdue.append(record.name)
         This is no load: it takes no number, and what has been edited in the files meanwhile waits for one. So any beat may do
         it, whatever its files say.
 
@@ -172,7 +177,7 @@ class Loads:
                 if (again_at_ms := _ask_again_ms(renewal or live, now_ms)) is not None:
                     again_ms.append(again_at_ms)
             if not self._changer.apply(changes):
-                return Renewed(tuple(renewed), min(again_ms, default=None))
+                return Renewed(tuple(renewed), tuple(overdue), min(again_ms, default=None))
         raise StoreUnavailableError("the registry kept changing while tables were renewed; try again")
 
     def request_reload(self) -> int:
