@@ -15,6 +15,7 @@ from scheduler.model import Entry, EntryRecord, Pause, SkipOrder
 from scheduler.timing.table import known_until_ms
 
 if TYPE_CHECKING:
+    from scheduler.alarm import Health
     from scheduler.store import Store
     from scheduler.timing import Schedule
 
@@ -84,7 +85,7 @@ class EntryView(msgspec.Struct, frozen=True):
 class Views:
     """Makes views of entries, computing each distinct schedule once."""
 
-    def __init__(self, *, now_ms: int, last: Mapping[str, Any], promoted: Mapping[str, tuple[int, int]]) -> None:
+    def __init__(self, *, now_ms: int, last: Mapping[str, Health], promoted: Mapping[str, tuple[int, int]]) -> None:
         self._now_ms = now_ms
         self._last = last
         self._promoted = promoted
@@ -97,7 +98,7 @@ class Views:
         assert entry is not None, record.name
         schedule = self._schedule(entry)
         due_ms, fired = self._promoted.get(entry.name, (0, 0))
-        state, end_ms = self._last.get(entry.name, (None, None))
+        health = self._last.get(entry.name)
         start_ms = first_moment_ms(record, now_ms=self._now_ms, fired=fired)
         skips = orders_ahead(record, schedule, self._now_ms)
         return EntryView(
@@ -106,8 +107,8 @@ class Views:
             pause=record.pause if is_paused(record.pause, self._now_ms) else None,
             next_ms=None if start_ms is None or schedule is None else self._next_ms(entry, schedule, start_ms, skips),
             last_ms=due_ms or None,
-            last_state=state,
-            last_end_ms=end_ms,
+            last_state=health.state if health else None,
+            last_end_ms=health.ended_ms if health else None,
         )
 
     def _schedule(self, entry: Entry) -> Schedule | None:

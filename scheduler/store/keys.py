@@ -14,7 +14,8 @@ For ever (the short list; each is bounded by the number of entries, queues or li
     {ns}:promoted          hash    entry → "last promoted due_ms, count"       promote
     {ns}:paused            hash    entry → Pause                               change
     {ns}:skipped           hash    entry → SkipOrders, soon past               change; gone with the fire, promote
-    {ns}:last              hash    entry → "state finished_ms"                 end (finish, cancel, reclaim, …)
+    {ns}:last              hash    entry → "state finished_ms succeeded_ms     end (finish, cancel, reclaim, …); change
+                                   failures", see scheduler/alarm.py
     {ns}:queues            set     queues that ever held a message             enqueue, arm, change
 
 As long as a message lives (P5: each is in exactly one place)

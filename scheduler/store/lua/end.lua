@@ -15,16 +15,40 @@ local function remember(runs)
     redis.call('LTRIM', RUNS, -RUNS_MAX, -1)
 end
 
--- … and one to the ring of its entry, with the state that `sched list` shows. Of an entry that was removed meanwhile, nothing
--- is kept for ever.
-local function remember_entry(entry, run, state, now)
-    redis.call('RPUSH', entry_runs_key(entry), run)
-    redis.call('LTRIM', entry_runs_key(entry), -ENTRY_RUNS_MAX, -1)
-    if redis.call('HEXISTS', PREFIX .. 'registry', entry) == 1 then
-        redis.call('HSET', LAST, entry, state .. ' ' .. string.format('%.0f', now))
-    else
-        redis.call('PEXPIRE', entry_runs_key(entry), REMOVED_KEPT_MS)
+-- What is kept in LAST of an entry after one more run of it has ended: "state finished_ms succeeded_ms failures".
+-- `due`: the due time it ran for; of a run by hand, when that was asked for: its success stands for all that was due before.
+-- What expired, or was cancelled, is neither a success nor a failure.
+local function last_after(was, state, now, due)
+    local succeeded, failures
+    if was then succeeded, failures = string.match(was, '^%S+ %d+ (%d+) (%d+)$') end
+    if state == 'SUCCESS' or state == 'IGNORED' then
+        return string.format('%s %s %.0f 0', state, now, succeeded and math.max(succeeded, due) or due)
     end
+    failures = failures or 0
+    if state == 'FAILURE' then failures = failures + 1 end
+    return state .. ' ' .. now .. ' ' .. (succeeded or '0') .. ' ' .. failures
+end
+
+-- … and each to the ring of its entry, with what is known of that entry's last runs: at most 1,000 of them in four lists that
+-- go together. Of an entry that was removed meanwhile, nothing is kept for ever.
+local function remember_of(entries, runs, states, dues, now)
+    local known, new, args = redis.call('HMGET', LAST, unpack(entries)), {}, {}
+    local ended = string.format('%.0f', now)
+    for i, entry in ipairs(entries) do
+        local key = entry_runs_key(entry)
+        if redis.call('RPUSH', key, runs[i]) > ENTRY_RUNS_MAX then redis.call('LTRIM', key, -ENTRY_RUNS_MAX, -1) end
+        local was = new[entry] or known[i] -- goes with its entry: where there is one, the entry is in force
+        if was or redis.call('HEXISTS', PREFIX .. 'registry', entry) == 1 then
+            new[entry] = last_after(was, states[i], ended, dues[i])
+        else
+            redis.call('PEXPIRE', key, REMOVED_KEPT_MS)
+        end
+    end
+    for entry, last in pairs(new) do
+        args[#args + 1] = entry
+        args[#args + 1] = last
+    end
+    if #args > 0 then redis.call('HSET', LAST, unpack(args)) end
 end
 
 -- Wakes those who wait for these results. Nobody waits, mostly: then this is one call for the whole batch.
@@ -48,11 +72,9 @@ local function count_promoted(entry, due)
     return count + 1
 end
 
--- The slot of `entry` passes from `id` to the one that waits for it, or becomes free.
-local function free_slot(entry, id)
-    if redis.call('HGET', SLOTS, entry) ~= id then return end
-    local waiting = redis.call('HGET', WAITING, entry)
-    local body = waiting and redis.call('HGET', MESSAGES, waiting)
+-- The slot of `entry` passes to `waiting`, the id that waits for it, or becomes free if that has no body any more.
+local function pass_slot(entry, waiting)
+    local body = redis.call('HGET', MESSAGES, waiting)
     redis.call('HDEL', WAITING, entry)
     if not body then
         redis.call('HDEL', SLOTS, entry)
@@ -63,6 +85,20 @@ local function free_slot(entry, id)
     if has(h.flags, FLAG_FIRE) then count_promoted(entry, h.due) end
     push_ready(h.queue, h.priority, { waiting }, false)
     wake(h.queue)
+end
+
+-- The slots of `entries` that are held by these `ids` (two lists, at most 1,000) pass to what waits for them, or become free.
+local function free_slots(entries, ids)
+    local holders, held, free = redis.call('HMGET', SLOTS, unpack(entries)), {}, {}
+    for i, entry in ipairs(entries) do
+        if holders[i] == ids[i] then held[#held + 1] = entry end
+    end
+    if #held == 0 then return end
+    local waiting = redis.call('HMGET', WAITING, unpack(held))
+    for i, entry in ipairs(held) do
+        if waiting[i] then pass_slot(entry, waiting[i]) else free[#free + 1] = entry end
+    end
+    if #free > 0 then redis.call('HDEL', SLOTS, unpack(free)) end
 end
 
 -- Keeps a message for people. The oldest goes when there are too many.
@@ -111,8 +147,8 @@ local function end_here(id, body, state, error, now, unpromoted)
     local text = cjson.encode(run)
     remember({ text })
     if h.entry ~= '' then
-        remember_entry(h.entry, text, state, now)
-        free_slot(h.entry, id)
+        remember_of({ h.entry }, { text }, { state }, { h.due > 0 and h.due or h.enqueued }, now)
+        free_slots({ h.entry }, { id })
     end
     if not has(h.flags, FLAG_IGNORE_RESULT) then
         local result = { state = state, done_ms = now }

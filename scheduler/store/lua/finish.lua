@@ -24,7 +24,8 @@ if #ARGV >= first then
     local ids = {}
     for at = first, #ARGV, 7 do ids[#ids + 1] = ARGV[at] end
     local owned = redis.call('HMGET', held, unpack(ids))
-    local ended, runs, of_entries, failed, seen = {}, {}, {}, {}, {}
+    local ended, runs, failed, seen = {}, {}, {}, {}
+    local of = { ids = {}, entries = {}, runs = {}, states = {} } -- those of entries
     for i, id in ipairs(ids) do
         local at = first + 7 * (i - 1)
         if owned[i] and not seen[id] then
@@ -32,7 +33,10 @@ if #ARGV >= first then
             ended[#ended + 1] = id
             runs[#runs + 1] = ARGV[at + 3]
             if ARGV[at + 1] ~= '' then redis.call('SET', PREFIX .. 'r:' .. id, ARGV[at + 1], 'PX', math.max(1, ARGV[at + 2])) end
-            if ARGV[at + 4] ~= '' then of_entries[#of_entries + 1] = at end
+            if ARGV[at + 4] ~= '' then
+                local n = #of.ids + 1
+                of.ids[n], of.entries[n], of.runs[n], of.states[n] = id, ARGV[at + 4], ARGV[at + 3], ARGV[at + 5]
+            end
             if ARGV[at + 6] == '1' then
                 bury(id, redis.call('HGET', MESSAGES, id) or '', now)
             elseif ARGV[at + 5] == 'FAILURE' then
@@ -44,14 +48,17 @@ if #ARGV >= first then
     end
     if #ended > 0 then
         if #failed > 0 then keep_failed(failed) end
+        local bodies = #of.ids > 0 and redis.call('HMGET', MESSAGES, unpack(of.ids))
         redis.call('HDEL', held, unpack(ended))
         redis.call('HDEL', MESSAGES, unpack(ended))
         redis.call('HDEL', TRIES, unpack(ended))
         redis.call('HDEL', cancels_key(session), unpack(ended))
         remember(runs)
-        for _, at in ipairs(of_entries) do
-            remember_entry(ARGV[at + 4], ARGV[at + 3], ARGV[at + 5], now)
-            free_slot(ARGV[at + 4], ARGV[at])
+        if bodies then
+            local dues = {}
+            for i, body in ipairs(bodies) do dues[i] = stands_for(body or '') end
+            remember_of(of.entries, of.runs, of.states, dues, now)
+            free_slots(of.entries, of.ids)
         end
         tell_waiters(ended, now)
     end

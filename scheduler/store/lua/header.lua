@@ -28,6 +28,14 @@ local function expires_of(body)
     return readable(body) and (struct.unpack('<d', body, 23)) or 0
 end
 
+-- The due time that a message runs for, or of one by hand, when it was asked for.
+local function stands_for(body)
+    if not readable(body) then return 0 end
+    local due, _, _, enqueued = struct.unpack('<dddd', body, 7)
+    if due > 0 then return due end
+    return enqueued
+end
+
 -- Whether a number of a header can be a moment; nan and infinity cannot, and no JSON carries them.
 local function is_moment(ms)
     return ms >= 0 and ms < 9007199254740992

@@ -101,9 +101,9 @@ def test_an_entry_remembers_its_last_run(bench: Bench) -> None:
     session = bench.open()
     bench.take(session)
     bench.finish(session, fire.id, state="FAILURE", entry="e")
-    state, at_ms = bench.store.registry.last()["e"]
-    assert state == "FAILURE"
-    assert abs(at_ms - bench.now_ms) < 60_000
+    health = bench.store.registry.last()["e"]
+    assert health.state == "FAILURE"
+    assert abs(health.ended_ms - bench.now_ms) < 60_000
     assert [run.id for run in bench.store.history.runs("e")] == [fire.id]
 
 
