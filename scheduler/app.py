@@ -15,6 +15,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from datetime import timedelta
+from functools import cached_property
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ from scheduler.task import Task
 from scheduler.timing import every
 
 if TYPE_CHECKING:
+    from scheduler.entries import Entries
     from scheduler.store import Store
 
 logger = logging.getLogger("scheduler.app")
@@ -141,9 +143,16 @@ class App:
         return MappingProxyType(self.declarations.tasks)
 
     @property
-    def entries(self) -> list[Declared]:
-        """The entries declared so far, those of the setting `beat_schedule` included."""
+    def declared(self) -> list[Declared]:
+        """The entries that the program's code has declared so far, those of the setting `beat_schedule` included."""
         return list(self.declarations.entries.values())
+
+    @cached_property
+    def entries(self) -> Entries:
+        """The entries on Redis: made, edited and removed at run time. See `scheduler.entries`."""
+        from scheduler.entries import Entries  # noqa: PLC0415 - most programs only declare
+
+        return Entries(self._home, self.tasks)
 
     def task(self, fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         """Make a function a task of this app; with or without parentheses. See `scheduler.task`."""

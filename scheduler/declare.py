@@ -397,6 +397,12 @@ def _caller() -> Place:
     return Place.at(frame.f_code.co_filename, frame.f_lineno)
 
 
+def calling_place() -> str:
+    """The user's line that is asking, ``jobs.py:12``, for people."""
+    place = _caller()
+    return f"{Path(place.file).name}:{place.line}"
+
+
 def _caller_module() -> str:
     return str(_caller_frame().f_globals.get("__name__", ""))
 

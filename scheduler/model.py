@@ -154,6 +154,8 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fiel
     source: str = ""
     """`schedules/reports.py:12`, relative to the folder that holds `schedules`; of one made by hand, who made it, how and when."""
     origin: Origin = Origin.FILE
+    said: dict[str, Any] = {}
+    """Of an entry made by hand: what its author said, as `scheduler.entries` reads it; an edit changes that and resolves it anew."""
 
     @property
     def is_readable(self) -> bool:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from scheduler.who import who
+
 if TYPE_CHECKING:
     from datetime import tzinfo
     from pathlib import Path
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from scheduler.home import Home
     from scheduler.loader import Loaded
     from scheduler.store import Store
+
+__all__ = ["FORMATS", "Invocation", "say", "who"]
 
 FORMATS = ("table", "json", "jsonl")
 
@@ -125,15 +129,3 @@ class Invocation:
 def say(text: str) -> None:
     """A message for people: to stderr, so that data stays clean."""
     click.echo(text, err=True)
-
-
-def who() -> str:
-    """Who does this, for the records of pauses: ``user@host``."""
-    import getpass  # noqa: PLC0415
-    import socket  # noqa: PLC0415
-
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"

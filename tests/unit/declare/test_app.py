@@ -53,10 +53,10 @@ def test_a_tutorials_program_runs_after_changing_its_import(tmp_path: Path) -> N
     )
     assert config.routes == {"tutorial.add": "low-priority"}
     assert app.tasks["tutorial.add"](2, 3) == 5
-    assert [(one.name, one.task_name, one.when.text) for one in app.entries] == [
-        ("add-every-30-seconds", "tutorial.add", app.entries[0].when.text)
+    assert [(one.name, one.task_name, one.when.text) for one in app.declared] == [
+        ("add-every-30-seconds", "tutorial.add", app.declared[0].when.text)
     ]
-    assert app.entries[0].place.file.endswith("tutorial.py")
+    assert app.declared[0].place.file.endswith("tutorial.py")
     assert Celery is App
 
 
@@ -139,7 +139,7 @@ def test_beat_schedule_takes_what_celery_takes() -> None:
             "options": {"queue": "q", "expires": 15},
         }
     }
-    [one] = app.entries
+    [one] = app.declared
     assert (bytes(one.kwargs), one.options.queue) == (b'{"b":1}', "q")
 
 

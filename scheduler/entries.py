@@ -1,0 +1,276 @@
+"""
+Entries that are made at run time: `app.entries`, `sched add`, `sched edit`, `sched remove`.
+
+    app.entries.put("report-7", "reports.send", crontab("0 8 * * mon"), args=(7,), queue="mail")
+    app.entries.edit("report-7", queue="slow")
+    app.entries.remove("report-7")
+
+They are declared and resolved by the same rules as those in files, stand on Redis beside them, and are in force within
+milliseconds, without any restart. Files never change or remove them, and they never change what a file declares: two entries of one
+name are refused, whoever comes second.
+
+The definition keeps what its author said (`Entry.said`), so an edit changes just that and resolves it anew.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta, tzinfo
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from scheduler.clock import aware, from_ms
+from scheduler.config import nearest
+from scheduler.declare import calling_place, declared_entry
+from scheduler.errors import InvalidEntryError, InvalidScheduleError, NotFoundError, RefusedError
+from scheduler.home import Home
+from scheduler.model import Entry, EntryRecord, Origin
+from scheduler.options import ENTRY_OPTIONS, read_entry_options
+from scheduler.resolve import resolve_entry
+from scheduler.task import Place, Task
+from scheduler.timing import Schedule, schedule_from_data
+from scheduler.timing.settling import Patience, Settling
+from scheduler.timing.table import known_until_ms
+from scheduler.who import who
+
+if TYPE_CHECKING:
+    from apscheduler.triggers.base import BaseTrigger
+
+ARGUMENTS = ("args", "kwargs")
+_ISO_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT")
+
+
+class Entries:
+    """
+    The entries on Redis, for programs.
+
+    Iterating gives every entry in force, those of files included, by name.
+
+    Args:
+        home: The settings and the way to Redis.
+        tasks: Those whose code is here: what they say of their runs counts for their entries, and their arguments are checked.
+            An entry may name another; then its name is all that is known of it.
+    """
+
+    def __init__(self, home: Home, tasks: Mapping[str, Task]) -> None:
+        self._home = home
+        self._tasks = tasks
+
+    def put(
+        self,
+        name: str,
+        task: Task | str,
+        when: BaseTrigger,
+        *,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        revision: int | None = None,
+        must_be_new: bool = False,
+        by: str | None = None,
+        reason: str = "",
+        **options: Any,
+    ) -> EntryRecord:
+        """
+        Put an entry in force, in the place of what was made under its name at run time before.
+
+        Args:
+            revision: The one that this was made from (`EntryRecord.revision`): refused if somebody has changed the definition
+                since. None: whatever stands there is replaced.
+            must_be_new: Refuse to replace anything.
+            by: Who does it, for the audit log; ``user@host`` of this process.
+            reason: Why, for the audit log.
+            options: Those of `scheduler.entry`.
+
+        Raises:
+            InvalidEntryError, InvalidScheduleError, NotEncodableError: As `scheduler.entry`.
+            RefusedError: A file declares an entry of this name, or somebody else was faster.
+            StoreUnavailableError: No answer from Redis in time; calling again is safe.
+        """
+        who_ = who() if by is None else by
+        place = calling_place()
+        entry = self._made(
+            name, task, when, args=args, kwargs=kwargs, options=options, source=self._source(who_, place)
+        )
+
+        def make(record: EntryRecord) -> Entry:
+            old = record.entry
+            if old is not None and must_be_new:
+                raise RefusedError(f"there is an entry {name!r} already, {old.source}; `sched edit {name}` changes it")
+            return entry if old is None else msgspec.structs.replace(entry, source=old.source)
+
+        return self._home.store.registry.redefine(name, make, by=who_, reason=reason, revision=revision)
+
+    def edit(
+        self,
+        name: str,
+        *,
+        task: Task | str | None = None,
+        when: BaseTrigger | None = None,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        unset: Collection[str] = (),
+        revision: int | None = None,
+        by: str | None = None,
+        reason: str = "",
+        **options: Any,
+    ) -> EntryRecord:
+        """
+        Change what is said here of an entry that was made at run time, and leave the rest as it is.
+
+        Args:
+            unset: Options that are to be at their defaults again; also ``args`` and ``kwargs``.
+            revision, by, reason, options: As of `put`.
+
+        Raises:
+            NotFoundError: There is no such entry.
+            InvalidEntryError, InvalidScheduleError, NotEncodableError, RefusedError, StoreUnavailableError: As `put`.
+        """
+        _check_unset(name, unset, {**options, "args": args, "kwargs": kwargs})
+        # Told of what it says itself before anything is looked up.
+        read_entry_options(options, what=f"entry {name!r}")
+
+        def make(record: EntryRecord) -> Entry:
+            old = record.entry
+            if old is None:
+                raise NotFoundError(f"there is no entry {name!r}; `sched list` shows what there is")
+            said = _options_said(old)
+            kept = {option: value for option, value in said.items() if option not in unset}
+            return self._made(
+                name,
+                old.task if task is None else task,
+                _when_said(old) if when is None else when,
+                args=() if "args" in unset else msgspec.json.decode(old.args) if args is None else args,
+                kwargs={} if "kwargs" in unset else msgspec.json.decode(old.kwargs) if kwargs is None else kwargs,
+                options={**kept, **options},
+                source=old.source,
+            )
+
+        registry = self._home.store.registry
+        return registry.redefine(name, make, by=who() if by is None else by, reason=reason, revision=revision)
+
+    def remove(self, name: str, *, revision: int | None = None, by: str | None = None, reason: str = "") -> EntryRecord:
+        """
+        Remove an entry that was made at run time. What is due goes on; what was armed ahead is withdrawn.
+
+        Args:
+            revision, by, reason: As of `put`.
+
+        Raises:
+            NotFoundError: There is no such entry.
+            RefusedError: A file declares it, or somebody has changed it since *revision*.
+        """
+
+        def make(record: EntryRecord) -> None:
+            if record.entry is None:
+                raise NotFoundError(f"there is no entry {name!r}; `sched list` shows what there is")
+
+        registry = self._home.store.registry
+        return registry.redefine(name, make, by=who() if by is None else by, reason=reason, revision=revision)
+
+    def get(self, name: str) -> EntryRecord | None:
+        """The entry in force under *name*, be it of a file or made at run time; None if there is none."""
+        return self._home.store.registry.get(name)
+
+    def __iter__(self) -> Iterator[EntryRecord]:
+        return iter(self._home.store.registry.all())
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self.get(name) is not None
+
+    def __repr__(self) -> str:
+        return "<entries on Redis>"
+
+    # ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _made(
+        self,
+        name: str,
+        task: Task | str,
+        when: BaseTrigger,
+        *,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any] | None,
+        options: Mapping[str, Any],
+        source: str,
+    ) -> Entry:
+        """The entry, complete, as a file that says the same would give it."""
+        known = self._tasks.get(task, task) if isinstance(task, str) else task
+        declared = declared_entry(
+            name, known, when, args=args, kwargs=kwargs, options=options, place=Place.at("", 0), module=""
+        )
+        settling = Settling(self._home.server_now_ms(), Path.cwd(), Patience(), [])
+        entry = resolve_entry(
+            declared, known if isinstance(known, Task) else None, self._home.config, self._home.router,
+            source=source, settling=settling,
+        )  # fmt: skip
+        if known_until_ms(entry.schedule) is not None:
+            raise InvalidScheduleError(
+                f"entry {name!r}: {declared.when.text} exists only as a Python object, which must be asked again now and then; "
+                "declare it in a schedule file"
+            )
+        said = {"options": {option: _plain(value) for option, value in options.items()}}
+        try:
+            said["when"] = declared.when.as_data()
+        except InvalidScheduleError:  # it was an object; what it has answered is all there is
+            said["when"] = entry.schedule
+        return msgspec.structs.replace(entry, origin=Origin.HAND, said=said)
+
+    def _source(self, by: str, place: str) -> str:
+        made_at = from_ms(self._home.server_now_ms())
+        return f"made by {by} on {made_at:%Y-%m-%d %H:%M} UTC ({place})"
+
+
+def _check_unset(name: str, unset: Collection[str], given: Mapping[str, Any]) -> None:
+    for option in unset:
+        if option not in ENTRY_OPTIONS and option not in ARGUMENTS:
+            raise InvalidEntryError(
+                f"entry {name!r}: unset: unknown option {option!r}{nearest(option, [*ENTRY_OPTIONS, *ARGUMENTS])}"
+            )
+        if given.get(option) is not None:
+            raise InvalidEntryError(f"entry {name!r}: {option} is both set and unset; say one of the two")
+
+
+def _options_said(entry: Entry) -> dict[str, Any]:
+    """The options that the author of *entry* gave, as `scheduler.entry` takes them."""
+    return {option: _revived(option, value) for option, value in entry.said.get("options", {}).items()}
+
+
+def _when_said(entry: Entry) -> Schedule:
+    """Its schedule as its author gave it: without a zone, if it came without one."""
+    return schedule_from_data(entry.said.get("when") or entry.schedule)
+
+
+def _revived(option: str, value: Any) -> Any:
+    """An option from what is kept of it: a moment is text there."""
+    if option == "expires" and isinstance(value, str) and _ISO_MOMENT.match(value):
+        return datetime.fromisoformat(value)
+    return value
+
+
+def _plain(value: Any) -> Any:
+    """An option's value as data; what was accepted can be said so."""
+    for kind, form in _FORMS:
+        if isinstance(value, kind):
+            return form(value)
+    return value
+
+
+def _zone_name(zone: tzinfo) -> str:
+    from scheduler.timing.zones import zone_name  # noqa: PLC0415
+
+    return zone_name(zone)
+
+
+_FORMS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
+    (Enum, lambda choice: choice.value if isinstance(choice.value, str) else choice.name.lower()),
+    (timedelta, lambda span: span.total_seconds()),
+    (datetime, lambda moment: (aware(moment) if moment.tzinfo else moment).isoformat()),
+    (tzinfo, _zone_name),
+    (set | frozenset, sorted),
+    (Mapping, lambda mapping: {key: _plain(value) for key, value in mapping.items()}),
+    (tuple | list, lambda items: [_plain(item) for item in items]),
+)
