@@ -250,7 +250,8 @@ class StoreMachine(RuleBasedStateMachine):
             now_ms = self.store.queues.time_ms()
             gone = {id_ for id_, fire in self.fires.items() if fire[0] == name and fire[1] > now_ms}
             now_entry = self.store.registry.state(name).entry
-            if what in ("pause", "resume") or now_entry is None or now_entry.schedule != record.entry.schedule:
+            ended = what == "resume" and record.pause is not None
+            if what == "pause" or ended or now_entry is None or now_entry.schedule != record.entry.schedule:
                 assert not gone & self._bodies(), "what was armed ahead is withdrawn"
             self.armed -= {self.fires[id_] for id_ in gone - self._bodies()}
 
