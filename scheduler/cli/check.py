@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from scheduler import clock
 from scheduler.cli.exits import Exit
 from scheduler.cli.group import Command
 from scheduler.cli.invocation import Invocation, say
 from scheduler.cli.output import write
 from scheduler.errors import NotFoundError
+from scheduler.mistakes import Mistake
 
 if TYPE_CHECKING:
+    from scheduler.config import Config
     from scheduler.loader import Loaded
-    from scheduler.mistakes import Mistake
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -28,18 +30,22 @@ class Finding(msgspec.Struct, frozen=True):
 
 @click.command("check", cls=Command)
 @click.argument("path", required=False)
+@click.option("--strict", is_flag=True, help="Warnings count as mistakes: exit code 1, for CI.")
 @click.pass_obj
-def check(sched: Invocation, path: str | None) -> int:
+def check(sched: Invocation, path: str | None, strict: bool) -> int:
     """Every mistake in the schedule files, with file, line and remedy; exit code 1 if there is one.
 
     PATH is a folder of schedule files instead of the setting's, or one file of it. What is legal but rarely meant is
-    shown as a warning. The files are imported, as a beat would; Redis is not asked.
+    shown as a warning: slips in expressions, times that the clocks skip or repeat within a year, options that reach beyond
+    the next fire. The files are imported, as a beat would; Redis is not asked.
     """
     folder, file = _place(sched, path)
     loaded = sched.load(folder)
+    warnings = [*loaded.warnings, *foreseen(loaded, sched.config, clock.now_ms())]
+    warnings.sort(key=lambda warning: (warning.file, warning.line))
     findings = [
         finding
-        for level, mistakes in (("mistake", loaded.mistakes), ("warning", loaded.warnings))
+        for level, mistakes in (("mistake", loaded.mistakes), ("warning", warnings))
         for finding in (Finding(level, mistake) for mistake in mistakes)
         if file is None or finding.mistake.file == file
     ]
@@ -49,7 +55,27 @@ def check(sched: Invocation, path: str | None) -> int:
         write(line(finding))
     mistakes = sum(finding.level == "mistake" for finding in findings)
     say(f"sched: {_summary(loaded, file, mistakes, len(findings) - mistakes)}")
-    return Exit.FAILED if mistakes else Exit.OK
+    return Exit.FAILED if mistakes or (strict and findings) else Exit.OK
+
+
+def foreseen(loaded: Loaded, config: Config, now_ms: int) -> list[Mistake]:
+    """The warnings about entries in the light of their zones, their options, the settings and the coming year."""
+    from scheduler.foresee_warnings import twins, warnings_of  # noqa: PLC0415 - it imports every kind of schedule
+
+    queues = tuple(dict.fromkeys((*config.queues, config.default_queue))) if config.queues else ()
+    found = []
+    doubles = twins(loaded.registry.entries.values())
+    for entry in loaded.registry.entries.values():
+        task = loaded.tasks.get(entry.task)
+        limit_ms = None if task is None else task.options.merged(entry.run).time_limit_ms
+        notes = warnings_of(entry, now_ms=now_ms, time_limit_ms=limit_ms, queues=queues)
+        if entry.name in doubles:
+            notes.append(
+                f"it does the same as entry {doubles[entry.name]!r}, at the same times, with the same arguments"
+            )
+        file, _, line_text = entry.source.rpartition(":")
+        found += [Mistake(file, int(line_text), f"entry {entry.name!r}: {note}", "", entry.name) for note in notes]
+    return found
 
 
 def _place(sched: Invocation, path: str | None) -> tuple[Path | None, str | None]:
