@@ -173,7 +173,7 @@ class StoreMachine(RuleBasedStateMachine):
     )
     def arm(self, name: str, when: str, stale: bool, overtaken: bool, newer_missed: bool) -> None:
         record = self.store.registry.state(name)
-        if record.entry is None:
+        if record.entry is None or record.pause is not None:
             return
         now_ms = int(self.store.queues.time_ms())
         wanted = {"due": now_ms, "ahead": now_ms, "missed": now_ms - 2 * LATE_LIMIT_MS}[when]
@@ -212,7 +212,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(name=st.sampled_from(sorted(ENTRIES)))
     def skip_a_stretch(self, name: str) -> None:
         record = self.store.registry.state(name)
-        if record.entry is not None:
+        if record.entry is not None and record.pause is None:
             mark_ms = record.mark_ms
             skip = Skip(name, record.state, "missed", mark_ms + 1, mark_ms + 5, 5, mark_ms + 5)
             self.store.leadership.arm([], [skip], number=self.terms[-1][0], holder=self.terms[-1][1])
