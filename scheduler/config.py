@@ -24,6 +24,9 @@ from scheduler.errors import ConfigError, ScheduleError
 NAMESPACE_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
 QUEUE_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,127}")
 URL_SCHEMES = ("redis", "rediss", "unix")
+CALLABLE_PATTERN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+"""``schedules.ops:page``"""
+ALERT_HOOKS_MAX = 20
 POOLS = ("prefork", "solo")
 SERIALIZERS = ("json",)
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
@@ -80,6 +83,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     state_dir: Path = Path(".steadybeat")
     log_level: str = "info"
     task_serializer: str = "json"
+    alert_hooks: tuple[str, ...] = ()
+    """Who is told when something is wrong: addresses (``https://…``) and callables (``schedules.ops:page``). Addresses may hold
+    secrets: show `redact_address` of them."""
+    alert_outage_ms: int = 60_000
+    """Without a leader, or without Redis, for so long: an alert of the service itself. 0: none."""
 
     def __post_init__(self) -> None:
         if not self.redis_url:
@@ -117,7 +125,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         return f"Config({shown})"
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
-        shown = {"redis_url": self.redacted_url}
+        shown: dict[str, Any] = {
+            "redis_url": self.redacted_url,
+            "alert_hooks": tuple(map(redact_address, self.alert_hooks)),
+        }
         return [(name, shown.get(name, getattr(self, name))) for name in self.__struct_fields__]
 
 
@@ -170,6 +181,36 @@ def redact_url(url: str) -> str:
         return shown if netloc or not url.startswith(f"{parts.scheme}://") else shown.replace(":", "://", 1)
     except ValueError:
         return "(a URL that cannot be read)"
+
+
+def redact_address(text: str) -> str:
+    """The web address *text* as far as its host: what follows (a webhook's path, a token) is a secret. Other texts as they are."""
+    if "://" not in text:
+        return text
+    try:
+        parts = urlsplit(text)
+        port = "" if parts.port is None else f":{parts.port}"
+        return f"{parts.scheme}://{parts.hostname or ''}{port}/…"
+    except ValueError:
+        return "(an address that cannot be read)"
+
+
+def http_url_complaint(value: object) -> str | None:
+    """Why *value* cannot be called as a web address, or None if it can. The answer repeats nothing of it."""
+    if not isinstance(value, str):
+        return "expected an address, as in https://example.com/…"
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+    except ValueError as error:
+        return str(error)
+    if parts.scheme not in ("http", "https"):
+        return "an address begins with http:// or https://"
+    if not parts.hostname:
+        return "its host is missing, as in https://example.com/…"
+    if not value.isascii() or not value.isprintable() or " " in value:
+        return "an address has neither blanks nor characters beyond ASCII; encode them as %20 and the like"
+    return None
 
 
 def queue_complaint(name: object) -> str | None:
@@ -329,6 +370,20 @@ def _routes(value: Any, place: _Place) -> Any:
     return value
 
 
+def _hooks(value: Any, place: _Place) -> tuple[str, ...]:
+    hooks = _names(value, place)
+    for hook in hooks:
+        # A callable has no slash; whatever has one is meant as an address, and what it holds may be a secret.
+        complaint = http_url_complaint(hook) if "/" in hook else None
+        if "/" not in hook and not CALLABLE_PATTERN.fullmatch(hook):
+            complaint = "expected an address (https://…) or a callable (schedules.ops:page)"
+        if complaint:
+            raise ValueError(f"{place.name} {redact_address(hook)!r}: {complaint}")
+    if len(hooks) > ALERT_HOOKS_MAX:
+        raise ValueError(f"{place.name}: {len(hooks)} hooks, {ALERT_HOOKS_MAX} at most")
+    return tuple(dict.fromkeys(hooks))
+
+
 _QUEUE_WORDS = "use 1–128 letters, digits, '_', '.', ':', '@' or '-', not starting with a sign"
 
 SETTINGS: Mapping[str, tuple[str, _Reader]] = {
@@ -359,6 +414,8 @@ SETTINGS: Mapping[str, tuple[str, _Reader]] = {
     "state_dir": ("state_dir", _path),
     "log_level": ("log_level", _one_of(LOG_LEVELS)),
     "task_serializer": ("task_serializer", _one_of(SERIALIZERS)),
+    "alert_hooks": ("alert_hooks", _hooks),
+    "alert_outage": ("alert_outage_ms", _duration(0, _DAY_MS)),
 }
 """The name that people write → the field of `Config`, and how its value is read."""
 

@@ -30,6 +30,7 @@ from scheduler.options import (
     TASK_OPTIONS,
     EntryOptions,
     expires_complaint,
+    expires_next_complaint,
     merged_complaint,
     name_complaint,
     read_entry_options,
@@ -255,6 +256,8 @@ def task_complaint(declared: Declared, task: Task) -> str | None:
     expires = task.options.expires if options.expires is None else options.expires
     if complaint := expires_complaint(expires, countdown_ms=options.countdown_ms, jitter_ms=options.jitter_ms):
         return complaint
+    if complaint := expires_next_complaint(expires, options.catchup):
+        return complaint
     if complaint := merged_complaint(options.run, task.options):
         return complaint
     try:
@@ -346,7 +349,7 @@ def entry(
             its jitter becomes the entry's.
         options: ``queue priority tz countdown expires jitter overlap catchup catchup_window start until max_runs enabled
             tags description headers ack ignore_result result_expires max_retries retry_backoff retry_jitter
-            time_limit soft_time_limit``, see `scheduler.options.EntryOptions`. What is also an option of the task
+            time_limit soft_time_limit alert_after alert_failures pause_after_failures ping_url``, see `scheduler.options.EntryOptions`. What is also an option of the task
             overrides the task's.
 
     Raises:

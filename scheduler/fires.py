@@ -104,11 +104,14 @@ class Recipe:
             at_ms += jitter_ms(name, due_ms, self.jitter_ms, next_due_ms)
         text = name.encode()
         header = HEADER.pack(
-            *self._fixed, due_ms, next_due_ms or 0, self._expires_ms(due_ms), now_ms, self._ttl_s, *self._numbers,
+            *self._fixed, due_ms, next_due_ms or 0, self._expires_ms(due_ms, next_due_ms), now_ms, self._ttl_s, *self._numbers,
             len(text), *self._name_bytes,
         )  # fmt: skip
         body = header + text + self._names + self._payload(args, kwargs)
         return Fire(name, state, due_ms, at_ms, fire_id(self._namespace, name, due_ms), body, self.queue)
+
+    def _goes_on(self, due_ms: int) -> bool:
+        return self.until_ms is None or due_ms <= self.until_ms
 
     def _payload(self, args: bytes, kwargs: bytes) -> bytes:
         if args == NO_ARGS and kwargs == NO_KWARGS:
@@ -121,7 +124,10 @@ class Recipe:
             Payload(args=msgspec.Raw(args), kwargs=msgspec.Raw(kwargs), headers=entry.headers, run=entry.run)
         )
 
-    def _expires_ms(self, due_ms: int) -> int:
+    def _expires_ms(self, due_ms: int, next_due_ms: int | None) -> int:
+        if self._entry.expires_next:
+            # When its successor is to start: jitter never reaches that far, so it can be met. The last one has none.
+            return next_due_ms + self.countdown_ms if next_due_ms is not None and self._goes_on(next_due_ms) else 0
         after, at = self._entry.expires_after_ms, self._entry.expires_at_ms
         if after is None:
             return at or 0

@@ -13,14 +13,15 @@ from typing import Any
 
 import msgspec
 
-from scheduler.config import nearest, queue_complaint
+from scheduler.config import http_url_complaint, nearest, queue_complaint, redact_address
 from scheduler.errors import InvalidEntryError, InvalidTaskError, SchedError, ScheduleError
-from scheduler.model import Ack, Catchup, Overlap, RunOptions
+from scheduler.model import Ack, Catchup, Overlap, RunOptions, Watch
 from scheduler.timing.duration import format_duration, parse_duration_ms
 from scheduler.wire import encode_json
 
 PRIORITY_MAX = 9
 MAX_RETRIES_MAX = 100_000
+FAILURES_MAX = 10_000
 NAME_CHARS_MAX = 200
 DESCRIPTION_CHARS_MAX = 2_000
 HEADERS_BYTES_MAX = 16_384
@@ -29,10 +30,12 @@ _YEAR_MS = 366 * _DAY_MS
 
 
 class Expires(msgspec.Struct, frozen=True):
-    """`expires` in one of its two forms: so long after the due time, or a moment (naive: see who reads it)."""
+    """`expires` in one of its three forms: so long after the due time, a moment (naive: see who reads it), or when the next is due."""
 
     after_ms: int | None = None
     at: datetime | None = None
+    at_next: bool = False
+    """Of fires: when the run of the due time after it is to start. A call has none after it, and does not expire."""
 
 
 class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +100,7 @@ class EntryOptions(msgspec.Struct, frozen=True, kw_only=True):
     ignore_result: bool | None = None
     result_expires_ms: int | None = None
     run: RunOptions | None = None
+    watch: Watch | None = None
 
 
 def read_task_options(given: Mapping[str, Any], *, what: str) -> TaskOptions:
@@ -125,7 +129,9 @@ def read_entry_options(given: Mapping[str, Any], *, what: str) -> EntryOptions:
     """
     values, complaints = _read(given, ENTRY_OPTIONS, _NOT_OF_ENTRIES)
     run = {field: values.pop(field) for field in RunOptions.__struct_fields__ if field in values}
-    options = EntryOptions(**values, run=RunOptions(**run) if run else None)
+    watch = {field: values.pop(field) for field in Watch.__struct_fields__ if field in values}
+    watch = {field: value for field, value in watch.items() if value is not None}
+    options = EntryOptions(**values, run=RunOptions(**run) if run else None, watch=Watch(**watch) if watch else None)
     if complaint := limits_complaint(run.get("time_limit_ms"), run.get("soft_time_limit_ms")):
         complaints.append(complaint)
     if options.catchup is Catchup.ALL and options.overlap is not Overlap.ALLOW:
@@ -135,6 +141,8 @@ def read_entry_options(given: Mapping[str, Any], *, what: str) -> EntryOptions:
         )
     if "catchup_window_ms" in values and options.catchup is not Catchup.ALL:
         complaints.append("catchup_window is how far catchup='all' looks back; without that it has no meaning")
+    if complaint := _watch_complaint(options):
+        complaints.append(complaint)
     start, until = options.start, options.until
     if start and until and (start.tzinfo is None) == (until.tzinfo is None) and until <= start:
         complaints.append(f"until {until.isoformat()} is not after start {start.isoformat()}")
@@ -182,6 +190,25 @@ def expires_complaint(expires: Expires | None, *, countdown_ms: int, jitter_ms: 
         return None
     return (
         f"expires {format_duration(expires.after_ms)} cannot be met: a run starts up to {format_duration(delay_ms)} "
+        "after the due time (countdown + jitter)"
+    )
+
+
+def expires_next_complaint(expires: Expires | None, catchup: Catchup) -> str | None:
+    """Why *expires* does not go together with *catchup*, or None if it does."""
+    if expires is None or not expires.at_next or catchup is not Catchup.ALL:
+        return None
+    return "expires 'next' would end every run that catchup='all' makes up for but the newest; use catchup='latest'"
+
+
+def _watch_complaint(options: EntryOptions) -> str | None:
+    """Why an entry would be reported late before its runs may even start, or None."""
+    delay_ms = options.countdown_ms + options.jitter_ms
+    after_ms = None if options.watch is None else options.watch.alert_after_ms
+    if after_ms is None or after_ms > delay_ms:
+        return None
+    return (
+        f"alert_after {format_duration(after_ms)} cannot be met: a run starts up to {format_duration(delay_ms)} "
         "after the due time (countdown + jitter)"
     )
 
@@ -299,12 +326,23 @@ def _exceptions(value: Any, name: str) -> tuple[type[Exception], ...]:
 def _expires(value: Any, name: str) -> Expires | None:
     if value is None:
         return None
+    if value == "next":
+        return Expires(at_next=True)
     if isinstance(value, datetime):
         return Expires(at=value)
     after_ms = parse_duration_ms(value, what=name)
     if after_ms < 1:
         raise ValueError(f"{name} {value!r}: a run that expires at once never starts; give a longer time")
     return Expires(after_ms=after_ms)
+
+
+def _ping_url(value: Any, name: str) -> str | None:
+    """The address that is called; what it may hold besides its host is a secret, so no complaint repeats it."""
+    if value is None:
+        return None
+    if complaint := http_url_complaint(value):
+        raise ValueError(f"{name} {redact_address(str(value))!r}: {complaint}")
+    return str(value)
 
 
 def _moment(value: Any, name: str) -> datetime | None:
@@ -402,6 +440,10 @@ ENTRY_OPTIONS: Mapping[str, tuple[str, _Reader]] = {
     "until": ("until", _moment),
     "max_runs": ("max_runs", _integer(1, 2**32 - 1, none=True)),
     "enabled": ("enabled", _flag),
+    "alert_after": ("alert_after_ms", _duration(1_000, none=True)),
+    "alert_failures": ("alert_failures", _integer(1, FAILURES_MAX, none=True)),
+    "pause_after_failures": ("pause_failures", _integer(1, FAILURES_MAX, none=True)),
+    "ping_url": ("ping_url", _ping_url),
     "tags": ("tags", _tags),
     "description": ("description", _description),
     "headers": ("headers", read_headers),

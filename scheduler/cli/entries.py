@@ -17,7 +17,8 @@ from scheduler.cli.output import Column, state_style
 from scheduler.cli.run_view import run_columns, run_data
 from scheduler.cli.view import EntryView, entry_data, pause_data, views
 from scheduler.clock import iso
-from scheduler.model import Catchup, Entry, Overlap, Run, RunOptions, SkipOrder
+from scheduler.config import redact_address
+from scheduler.model import Catchup, Entry, Overlap, Run, RunOptions, SkipOrder, Watch
 
 if TYPE_CHECKING:
     from scheduler.store import Store
@@ -129,6 +130,7 @@ def options_data(entry: Entry) -> dict[str, Any]:
         "jitter_s": entry.jitter_ms / 1000,
         "expires_after_s": None if entry.expires_after_ms is None else entry.expires_after_ms / 1000,
         "expires_at": iso(entry.expires_at_ms),
+        "expires_next": entry.expires_next,
         "overlap": entry.overlap.name.lower(),
         "catchup": entry.catchup.name.lower(),
         "catchup_window_s": entry.catchup_window_ms / 1000,
@@ -139,6 +141,7 @@ def options_data(entry: Entry) -> dict[str, Any]:
         "ignore_result": entry.ignore_result,
         "result_expires_s": entry.result_expires_ms / 1000,
         **run_options_data(entry.run),
+        **watch_data(entry.watch),
         "tags": entry.tags,
         "headers": entry.headers,
         "origin": entry.origin,
@@ -157,6 +160,17 @@ def run_options_data(run: RunOptions | None) -> dict[str, Any]:
         "soft_time_limit_s": _seconds(run.soft_time_limit_ms),
     }
     return {name: value for name, value in data.items() if value is not msgspec.UNSET}
+
+
+def watch_data(watch: Watch | None) -> dict[str, Any]:
+    """When somebody is told about the entry; of the address that is pinged, only what is no secret."""
+    watch = watch or Watch()
+    return {
+        "alert_after_s": _seconds(watch.alert_after_ms),
+        "alert_failures": watch.alert_failures,
+        "pause_after_failures": watch.pause_failures,
+        "ping_url": redact_address(watch.ping_url) or None,
+    }
 
 
 def _seconds(span_ms: int | msgspec.UnsetType | None) -> float | msgspec.UnsetType | None:
@@ -194,10 +208,12 @@ def _chosen(entry: Entry, sched: Invocation) -> Iterable[tuple[str, str]]:
     yield "jitter", show_span(entry.jitter_ms) if entry.jitter_ms else ""
     yield "expires", f"{show_span(entry.expires_after_ms)} after the due time" if entry.expires_after_ms else ""
     yield "expires at", show_moment(entry.expires_at_ms, sched.zone)
+    yield "expires", "when the next is due" if entry.expires_next else ""
     yield "start", show_moment(entry.start_ms, sched.zone)
     yield "until", show_moment(entry.until_ms, sched.zone)
     yield "max runs", str(entry.max_runs or "")
     yield from _chosen_of_runs(entry.run or RunOptions())
+    yield from _chosen_of_watch(entry.watch or Watch())
     yield "tags", ", ".join(entry.tags)
 
 
@@ -208,6 +224,21 @@ def _chosen_of_runs(run: RunOptions) -> Iterable[tuple[str, str]]:
     yield "retry jitter", _or_none(run.retry_jitter, lambda jitter: "yes" if jitter else "no", none="")
     yield "time limit", _or_none(run.time_limit_ms, show_span, none="none")
     yield "soft time limit", _or_none(run.soft_time_limit_ms, show_span, none="none")
+
+
+def _chosen_of_watch(watch: Watch) -> Iterable[tuple[str, str]]:
+    """When somebody is told about it."""
+    yield (
+        "alert",
+        f"without a success {show_span(watch.alert_after_ms)} after it was due" if watch.alert_after_ms else "",
+    )
+    yield "alert", f"after {_failures(watch.alert_failures)} in a row" if watch.alert_failures else ""
+    yield "pause", f"after {_failures(watch.pause_failures)} in a row" if watch.pause_failures else ""
+    yield "pings", redact_address(watch.ping_url)
+
+
+def _failures(n: int) -> str:
+    return "1 failure" if n == 1 else f"{n} failures"
 
 
 def _or_none(value: Any, text: Callable[[Any], str], *, none: str) -> str:

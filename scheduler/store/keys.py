@@ -16,6 +16,7 @@ For ever (the short list; each is bounded by the number of entries, queues or li
     {ns}:skipped           hash    entry → SkipOrders, soon past               change; gone with the fire, promote
     {ns}:last              hash    entry → "state finished_ms succeeded_ms     end (finish, cancel, reclaim, …); change
                                    failures", see scheduler/alarm.py
+    {ns}:watched           hash    entry with a `watch` → since when, in ms    change
     {ns}:queues            set     queues that ever held a message             enqueue, arm, change
 
 As long as a message lives (P5: each is in exactly one place)
@@ -83,6 +84,7 @@ class Keys:
         self.skipped = prefix + "skipped"
         self.audit = prefix + "audit"
         self.last = prefix + "last"
+        self.watched = prefix + "watched"
         self.queues = prefix + "queues"
         self.messages = prefix + "messages"
         self.tries = prefix + "tries"

@@ -170,3 +170,36 @@ def test_an_unknown_variable_is_told(tmp_path: Path) -> None:
     """A slip in a unit file is as bad as one in a settings file."""
     [told] = complaints(environ={"SCHED_REDIS_ULR": "redis://h"}, cwd=tmp_path)
     assert told == "SCHED_REDIS_ULR: unknown setting 'redis_ulr'; did you mean 'redis_url'?"
+
+
+def test_hooks_are_addresses_and_callables() -> None:
+    """From a file as a list, from a variable with commas between."""
+    hooks = "https://hooks.example.com/T1/secret,schedules.ops:page"
+    config = load_config(environ={"SCHED_ALERT_HOOKS": hooks, "SCHED_ALERT_OUTAGE": "30s"})
+    assert config.alert_hooks == ("https://hooks.example.com/T1/secret", "schedules.ops:page")
+    assert config.alert_outage_ms == 30_000
+
+
+@pytest.mark.parametrize(
+    ("hook", "complaint"),
+    [
+        ("ftp://example.com/secret", "alert_hooks 'ftp://example.com/…': an address begins with http:// or https://"),
+        ("https:///secret", "alert_hooks 'https:///…': its host is missing"),
+        ("https://example.com/a secret", "neither blanks"),
+        ("ops.page", "alert_hooks 'ops.page': expected an address (https://…) or a callable"),
+        ("ops:page now", "or a callable"),
+    ],
+)
+def test_what_cannot_be_called_is_refused_and_no_secret_is_repeated(hook: str, complaint: str) -> None:
+    """P12: at the start, not when something is wrong already."""
+    (told,) = complaints(overrides={"alert_hooks": [hook]})
+    assert complaint in told
+    assert "secret" not in told
+
+
+def test_a_hooks_secret_is_never_shown() -> None:
+    """Settings end up in logs."""
+    config = Config(alert_hooks=("https://user:pw@hooks.example.com:8443/secret?token=secret", "schedules.ops:page"))
+    assert "('https://hooks.example.com:8443/…', 'schedules.ops:page')" in repr(config)
+    assert "secret" not in repr(config)
+    assert "pw" not in repr(config)

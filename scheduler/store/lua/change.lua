@@ -24,7 +24,7 @@
 
 --@include core header ready end outcome note
 
-local SKIPPED = PREFIX .. 'skipped'
+local SKIPPED, WATCHED = PREFIX .. 'skipped', PREFIX .. 'watched'
 local load = tonumber(ARGV[1])
 local newest = tonumber(redis.call('HGET', KEYS[15], 'load') or 0)
 if load > 0 and newest > load then return { 'SUPERSEDED' } end
@@ -86,6 +86,9 @@ local function set_pause(entry, pause, from, to, count)
         return 'paused'
     end
     if redis.call('HDEL', KEYS[17], entry) == 0 then return end
+    -- A resumed entry begins anew: what had failed before must not pause it again.
+    local last = redis.call('HGET', LAST, entry)
+    if last then redis.call('HSET', LAST, entry, (string.gsub(last, '^(%S+ %d+ %d+) %d+$', '%1 0'))) end
     if count > 0 then record_skip(entry, '', 'paused', from, to, count, '', now) end
     return 'resumed'
 end
@@ -95,6 +98,21 @@ local function set_skips(entry, skips)
         redis.call('HDEL', SKIPPED, entry)
     elseif skips ~= '=' then
         redis.call('HSET', SKIPPED, entry, skips)
+    end
+end
+
+-- Keeps the list of entries that beats look after, each with the moment since when: due times up to then are none of theirs.
+local function set_watch(entry, definition, mark, moved)
+    if definition == '=' then
+        if redis.call('HEXISTS', WATCHED, entry) == 0 then return end
+    elseif not string.find(definition, '"watch":{', 1, true) then -- elsewhere in it too: the list may hold one too many, none too few
+        redis.call('HDEL', WATCHED, entry)
+        return
+    end
+    if moved then
+        redis.call('HSET', WATCHED, entry, string.format('%.0f', mark))
+    else
+        redis.call('HSETNX', WATCHED, entry, string.format('%.0f', now))
     end
 end
 
@@ -122,12 +140,14 @@ local function change(at)
         withdraw_or_renew(ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5])
     end
     local mark = tonumber(string.match(state, ' (%-?%d+)$') or 0)
-    if how == '1' or state == '' then mark = moved_mark(entry, limit) end
+    local moves = how == '1' or state == ''
+    if moves then mark = moved_mark(entry, limit) end
     local new_state = string.format('%d %.0f', revision, mark)
     redis.call('HSET', KEYS[14], entry, new_state)
     count(set_pause(entry, pause, from, to, n))
     set_skips(entry, skips)
     count(set_definition(entry, definition, state ~= ''))
+    set_watch(entry, definition, mark, moves)
     redis.call('ZADD', KEYS[16], revision, entry)
     note_change(note, now, revision)
     return new_state, after
