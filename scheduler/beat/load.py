@@ -5,24 +5,31 @@ Loads the schedule files in a process of its own, so that nothing in them can st
                         └──too long──▶ killed: done
 
 The beat needs no task code: what comes back is definitions. A file that hangs, exits or crashes costs its load, not the leader.
+
+The reply is a file: a line about the load (`LoadReply`), then each definition in a line of its own, in the bytes that stand on Redis.
+So the beat reads them one after the other and compares them where they are; most of them nobody ever decodes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import msgspec
 
 from scheduler.model import Entry
+from scheduler.timing.table import renew_at_ms
+from scheduler.wire import encode_entry
 
 LOAD_S_MAX = 60.0
 PR_SET_PDEATHSIG = 1
@@ -42,17 +49,47 @@ class LoadReply(msgspec.Struct, frozen=True):
     What came of a load.
 
     Attributes:
+        asked: Of the entries, those that hold tables (`scheduler.timing.table`).
         mistakes: One line each.
-        broken_files: Files with a mistake; none of what they declare is in `entries`.
+        broken_files: Files with a mistake; none of what they declare is among the definitions.
         complete: False if the folder could not be read: then nothing is known of what is missing from it.
         failed: Why there is no load at all, or empty.
+        bytes: How long the definitions are together, line ends included.
     """
 
-    entries: list[Entry] = []
+    asked: list[Entry] = []
     mistakes: list[str] = []
     broken_files: list[str] = []
     complete: bool = True
     failed: str = ""
+    bytes: int = 0
+
+    @property
+    def clean(self) -> bool:
+        """Whether all files were read, without a mistake."""
+        return self.complete and not self.broken_files and not self.failed
+
+
+class Definitions:
+    """The definitions of a load, in the file in which it has left them; they can be gone through again and again."""
+
+    def __init__(self, file: IO[bytes] | None = None, start: int = 0) -> None:
+        self._file = file
+        self._start = start
+
+    def __iter__(self) -> Iterator[bytes]:
+        if self._file is None:
+            return
+        self._file.seek(self._start)
+        for line in self._file:
+            yield line[:-1]
+
+
+class Loaded(NamedTuple):
+    """A load that has ended."""
+
+    reply: LoadReply
+    definitions: Definitions
 
 
 class Loading:
@@ -73,23 +110,30 @@ class Loading:
         with self._process.stdin as pipe, contextlib.suppress(BrokenPipeError):
             pipe.write(msgspec.json.encode(request))
 
-    def poll(self) -> LoadReply | None:
-        """The reply, or None while it is running."""
+    @property
+    def ended(self) -> bool:
+        """Whether there is a reply to be polled."""
+        return self._process.poll() is not None
+
+    def poll(self) -> Loaded | None:
+        """What came of it, or None while it is running."""
         code = self._process.poll()
         if code is None:
             if time.monotonic() - self._began_mono_s < LOAD_S_MAX:
                 return None
             self.kill()
-            return LoadReply(failed=f"a schedule file did not finish loading within {LOAD_S_MAX:g} s")
+            return _failed(f"a schedule file did not finish loading within {LOAD_S_MAX:g} s")
+        size = self._output.seek(0, os.SEEK_END)
         self._output.seek(0)
-        data = self._output.read()
-        self._output.close()
         try:
-            return msgspec.json.decode(data, type=LoadReply)
+            reply = msgspec.json.decode(self._output.readline(), type=LoadReply)
         except msgspec.DecodeError:
-            return LoadReply(
-                failed=f"the process that loads the schedule files ended with code {code} and said nothing"
-            )
+            reply = None
+        start = self._output.tell()
+        if reply is None or size != start + reply.bytes:
+            self._output.close()
+            return _failed(f"the process that loads the schedule files ended with code {code} and said nothing")
+        return Loaded(reply, Definitions(self._output, start))
 
     def kill(self) -> None:
         """Give up, and end what the files may have started."""
@@ -99,8 +143,12 @@ class Loading:
         self._output.close()
 
 
-def load_here(request: LoadRequest) -> LoadReply:
-    """Load the files in this process."""
+def _failed(why: str) -> Loaded:
+    return Loaded(LoadReply(failed=why), Definitions())
+
+
+def load_here(request: LoadRequest) -> tuple[LoadReply, list[bytes]]:
+    """Load the files in this process; also the definitions, with line ends."""
     # Only the loading process needs these.
     from scheduler.app import find_app  # noqa: PLC0415
     from scheduler.config import load_config  # noqa: PLC0415
@@ -114,27 +162,34 @@ def load_here(request: LoadRequest) -> LoadReply:
     else:
         config = load_config(config_file=request.config_file, overrides=request.overrides)
     loaded = load(config.schedules, config, app=app)
-    return LoadReply(
-        entries=list(loaded.registry.entries.values()),
+    entries = loaded.registry.entries.values()
+    definitions = [encode_entry(entry) + b"\n" for entry in entries]
+    reply = LoadReply(
+        asked=[entry for entry in entries if renew_at_ms(entry.schedule) is not None],
         mistakes=[str(mistake) for mistake in loaded.mistakes],
         broken_files=sorted(loaded.broken_files),
         complete=loaded.complete,
+        bytes=sum(map(len, definitions)),
     )
+    return reply, definitions
 
 
 def main() -> None:
-    """Answer the request on stdin, as JSON on stdout; what the files print goes to stderr."""
+    """Answer the request on stdin, on stdout; what the files print goes to stderr."""
+    # What is declared stays until the end, and the end is near: there is no garbage worth a search.
+    gc.disable()
     # A file that hangs must not outlive the beat.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     reply_fd = os.dup(1)
     os.dup2(2, 1)
     sys.path.append(str(Path.cwd()))
     try:
-        reply = load_here(msgspec.json.decode(sys.stdin.buffer.read(), type=LoadRequest))
+        reply, definitions = load_here(msgspec.json.decode(sys.stdin.buffer.read(), type=LoadRequest))
     except Exception as error:
-        reply = LoadReply(failed=f"{type(error).__name__}: {error}")
+        reply, definitions = LoadReply(failed=f"{type(error).__name__}: {error}"), []
     with os.fdopen(reply_fd, "wb") as out:
-        out.write(msgspec.json.encode(reply))
+        out.write(msgspec.json.encode(reply) + b"\n")
+        out.writelines(definitions)
     # Threads that a file has started must not keep us.
     os._exit(0)
 

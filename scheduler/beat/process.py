@@ -14,7 +14,7 @@ from importlib.metadata import version
 import msgspec
 
 from scheduler.beat.election import Candidate, Won, newer_beats
-from scheduler.beat.load import Loading, LoadReply, LoadRequest
+from scheduler.beat.load import Loaded, Loading, LoadReply, LoadRequest
 from scheduler.beat.plan import Plan
 from scheduler.beat.promoter import FOLLOWER_LAG_MS, Promoter
 from scheduler.beat.reign import Reign
@@ -25,14 +25,16 @@ from scheduler.log import event
 from scheduler.notify import notify, watchdog_s
 from scheduler.server_clock import ServerClock
 from scheduler.store import Store, open_store
+from scheduler.store.loads import Published, Publishing
 from scheduler.store.presence import BeatInfo
-from scheduler.timing.table import renew_at_ms
 from scheduler.timing.zones import tzdata_version
 from scheduler.wire import new_id
 
 HOUSE_S = 1.0
 LOOK_S = 0.5
 """How often a follower looks at the leader's counter: with a lease of 5 s, a dead leader is replaced within 6 s."""
+LOADING_LOOK_S = 0.02
+"""How often we look whether the files have been loaded."""
 AWAY_S = 0.5
 """How long a beat waits before it asks a lost Redis again."""
 RESIGN_S_MAX = 1.0
@@ -73,8 +75,10 @@ class Beat:
         self._promoter = Promoter(store, self._clock, default_queue=config.default_queue, lag_ms=FOLLOWER_LAG_MS)
         self._loading: Loading | None = None
         self._reload_wanted = False
-        self._unpublished: LoadReply | None = None
-        self._loaded: LoadReply | None = None
+        self._unpublished: Loaded | None = None
+        self._publishing: Publishing | None = None
+        self._loaded = False
+        """Whether a load of ours has been published."""
         self._load_number = 0
         self._only_renews = False
         """What is being loaded, or waits to be published, is to renew tables and nothing else."""
@@ -135,13 +139,15 @@ class Beat:
         """One turn of a follower: keep house, stand if the term is to be had; help to promote until it is time to look again."""
         self._role = "follower"
         self._house()
-        won = None if self._outdated() or self._loaded is None else self._candidate.try_to_win()
+        won = None if self._outdated() or not self._loaded else self._candidate.try_to_win()
         self._say_back()
         self._feed()
         again_mono_s = time.monotonic() + min(LOOK_S, self._config.leader_lease_ms / 10_000)
         while won is None and not self._stopping and (left_s := again_mono_s - time.monotonic()) > 0:
             pause_s = 0.0 if self._promoter.promote() else self._promoter.pause_s()
-            if pause_s > 0 and self._wait(min(left_s, pause_s), "baton"):
+            if self._unpublished is not None or (pause_s > 0 and self._wait(min(left_s, pause_s), "baton")):
+                break
+            if self._loading is not None and self._loading.ended:
                 break
         return won
 
@@ -222,15 +228,12 @@ class Beat:
             if self._loading is not None:
                 self._loading.kill()
             self._loading, self._only_renews = Loading(self._request), False
-        if self._loading is not None and (reply := self._loading.poll()) is not None:
-            self._loading, self._unpublished = None, reply
-            _tell_load(reply)
-        if self._unpublished is not None:
+        if self._loading is not None and (loaded := self._loading.poll()) is not None:
+            self._loading, self._unpublished, self._publishing = None, loaded, None
+            _tell_load(loaded.reply)
+        if self._unpublished is not None and self._publish(self._unpublished):
             # Kept until it is published: Redis may be away just now.
-            if not self._only_renews:
-                self._publish(self._unpublished)
-            self._renew(self._unpublished)
-            self._unpublished = None
+            self._unpublished = self._publishing = None
             self._shown_mono_s = 0.0
         if time.monotonic() - self._shown_mono_s < HOUSE_S:
             return
@@ -246,22 +249,22 @@ class Beat:
             self._loading, self._only_renews = Loading(self._request), True
 
     def _renew(self, reply: LoadReply) -> None:
-        entries = {entry.name: entry for entry in reply.entries}
-        self._asked |= {name for name, entry in entries.items() if renew_at_ms(entry.schedule) is not None}
+        entries = {entry.name: entry for entry in reply.asked}
+        self._asked |= entries.keys()
         if not self._asked:
             return
         renewed = self._store.loads.renew(self._asked, entries)
         self._renew_at_ms = renewed.again_at_ms
         if renewed.names:
             event(log, "tables.renewed", entries=len(renewed.names))
-
-    def _heed_reloads(self) -> None:
-        """Load again when somebody asks for it, or when Redis has lost what we published."""
         if renewed.overdue:
             event(
                 log, "tables.overdue", level=logging.WARNING, entries=", ".join(renewed.overdue[:5]),
                 count=len(renewed.overdue), remedy="their triggers have to be asked again: mend the files, then sched reload",
             )  # fmt: skip
+
+    def _heed_reloads(self) -> None:
+        """Load again when somebody asks for it, or when Redis has lost what we published."""
         requests, newest = self._store.loads.reload_requests(), self._store.loads.info().number
         if self._reloads_seen is not None and requests > self._reloads_seen:
             self.reload()
@@ -271,15 +274,28 @@ class Beat:
             self._load_number = newest
             self.reload()
 
-    def _publish(self, reply: LoadReply) -> None:
-        published = self._store.loads.publish(
-            {entry.name: entry for entry in reply.entries},
-            clean=reply.complete and not reply.broken_files and not reply.failed,
-            mistakes=[reply.failed] if reply.failed else reply.mistakes,
-            by=self._name,
-        )
-        self._loaded = reply
-        self._load_number = published.load
+    def _publish(self, loaded: Loaded) -> bool:
+        """Publish the next part of *loaded*; whether that was all."""
+        if not self._only_renews:
+            if self._publishing is None:
+                reply = loaded.reply
+                self._publishing = self._store.loads.publishing(
+                    loaded.definitions,
+                    clean=reply.clean,
+                    mistakes=[reply.failed] if reply.failed else reply.mistakes,
+                    by=self._name,
+                )
+            published = self._publishing.step()
+            if published is None:
+                return False
+            self._tell_published(published)
+            self._loaded, self._load_number = True, published.load
+            # If renewing fails it is repeated, and this is not.
+            self._only_renews = True
+        self._renew(loaded.reply)
+        return True
+
+    def _tell_published(self, published: Published) -> None:
         event(
             log, "registry.published", load=published.load, added=len(published.added), changed=len(published.changed),
             removed=len(published.removed), kept=len(published.kept), superseded=published.superseded or None,
@@ -318,7 +334,9 @@ class Beat:
         if self._stopping:
             return False
         if self._loading is not None:
-            seconds = min(seconds, 0.05)
+            seconds = min(seconds, LOADING_LOOK_S)
+        if self._unpublished is not None:
+            seconds = 0.0
         files: list[int] = [self._pipe_out]
         if tune:
             self._bell.arm([tune])

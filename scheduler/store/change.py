@@ -77,13 +77,20 @@ class Changer:
         self._keys = keys
         self._late_limit_ms = late_limit_ms
 
-    def apply(self, changes: Sequence[Change], *, load: Load = BY_HAND, many: Note | None = None) -> list[str] | None:
+    def apply(
+        self,
+        changes: Sequence[Change],
+        *,
+        load: Load = BY_HAND,
+        many: Note | None = None,
+        lines_max: int = LINES_MAX,
+    ) -> list[str] | None:
         """
         Carry *changes* out.
 
         Args:
             many: What the audit log says of all of them together, with their number; a load has a line of its own. Of single
-                changes at most `LINES_MAX` are noted.
+                changes at most *lines_max* are noted.
 
         Returns:
             The names of those that were not carried out: their entry had changed meanwhile, or their moment has come. None
@@ -95,7 +102,7 @@ class Changer:
         now_ms = self.now_ms()
         mistakes = msgspec.json.encode(load.mistakes)
         group = encode_note(many or _load_note(load))
-        lines_left = LINES_MAX
+        lines_left = lines_max
         for start in range(0, max(1, len(changes)), CHANGE_BATCH):
             batch = changes[start : start + CHANGE_BATCH]
             args: list[Argument] = [load.number, load.by, mistakes, group]

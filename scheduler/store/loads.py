@@ -2,25 +2,35 @@
 Loads of the schedule files: each is published as a diff under a number of its own.
 
 The newest load wins, and one whose files are broken keeps what those files had declared.
+
+    claiming ─▶ comparing ─▶ correcting ─▶ removing ─▶ done
+        └────────────┴───────────┴────────────┴──────▶ done: superseded by a newer load
+
+A load is published step by step, so that whoever does it can do something else in between: a million new entries take a while,
+and what is due does not wait. Definitions are compared as bytes where they stand, and only those that differ are decoded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Final, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
 from scheduler.errors import StoreUnavailableError
-from scheduler.model import Entry, EntryRecord, Origin
-from scheduler.store.change import CHANGE_ROUNDS_MAX, Change, Changer, Load
+from scheduler.model import Entry, Origin
+from scheduler.store.change import CHANGE_ROUNDS_MAX, LINES_MAX, Change, Changer, Load
 from scheduler.store.connection import Connection
 from scheduler.store.keys import Keys
+from scheduler.store.reading import StoredEntry
 from scheduler.store.registry import RegistryStore
 from scheduler.timing.table import known_until_ms, renew_at_ms, renews, same_rule
-from scheduler.wire import encode_entry
+from scheduler.wire import decode_entry, encode_entry
 
+STEP: Final = 500
+"""So many entries are compared, and changed if they differ, in one step."""
 RENEW_AGAIN_MS_MIN: Final = 60_000
 """A table that could not be renewed is tried again after so long, or after half of what is left of it."""
 
@@ -59,21 +69,21 @@ class Renewed(NamedTuple):
 
     Attributes:
         names: The entries whose tables are new.
+        overdue: The entries whose tables are half used up, and still the old ones.
         again_at_ms: When the next table is to be renewed; None: never.
     """
 
     names: tuple[str, ...]
+    overdue: tuple[str, ...]
     again_at_ms: int | None
 
 
 class Loads:
     """The loads of a namespace."""
-        overdue: The entries whose tables are half used up, and still the old ones.
 
     def __init__(self, connection: Connection, keys: Keys, registry: RegistryStore, changer: Changer) -> None:
         self._connection = connection
         self._keys = keys
-    overdue: tuple[str, ...]
         self._registry = registry
         self._changer = changer
 
@@ -104,56 +114,22 @@ class Loads:
             clean: All files were read, without a mistake.
             mistakes: Kept for `sched status`.
         """
-        number = int(self._connection.call("HINCRBY", self._keys.meta, "loads", 1))
-        load = Load(number, by, tuple(mistakes))
-        # Claimed before we look: an older load that is being published cannot slip in between our look and our change.
-        if self._changer.apply((), load=load) is None:
-            return Published(number, superseded=True)
-        # Names as keys, in order: a later round works out anew only what somebody else had changed meanwhile.
-        added: dict[str, None] = {}
-        changed: dict[str, None] = {}
-        removed: dict[str, None] = {}
-        now_ms = self._changer.now_ms()
-        for _ in range(CHANGE_ROUNDS_MAX):
-            live = {record.name: record for record in self._registry.changed_since(0)[1]}
-            changes: list[Change] = []
-            kept, clashes = [], []
-            for name, entry in entries.items():
-                record = live.get(name) or EntryRecord(name, None, "")
-                if record.entry is None:
-                    added[name] = None
-                elif record.entry.origin is Origin.HAND:
-                    clashes.append(name)
-                    continue
-                elif encode_entry(record.entry) != encode_entry(
-                    entry := _with_good_tables(record.entry, entry, now_ms)
-                ):
-                    changed[name] = None
-                else:
-                    continue
-                changes.append(Change(record, entry))
-            for name, record in live.items():
-                if name in entries or record.entry is None or record.entry.origin is Origin.HAND:
-                    continue
-                if not clean or not record.entry.is_readable:
-                    kept.append(name)
-                    continue
-                removed[name] = None
-                changes.append(Change(record, None))
-            overdue: list[str] = []
-            stale = self._changer.apply(changes, load=load)
-            if stale is None:
-                return Published(number, superseded=True)
-            if not stale:
-                return Published(number, tuple(added), tuple(changed), tuple(removed), tuple(kept), tuple(clashes))
-        raise StoreUnavailableError("the registry kept changing while the files were published; try again")
+        publishing = self.publishing(map(encode_entry, entries.values()), clean=clean, mistakes=mistakes, by=by)
+        while (published := publishing.step()) is None:
+            pass
+        return published
+
+    def publishing(self, definitions: Iterable[bytes], *, clean: bool, mistakes: Sequence[str], by: str) -> Publishing:
+        """The same, step by step; *definitions*: as `encode_entry` makes them, each name once."""
+        return Publishing(
+            self._connection, self._keys, self._registry, self._changer, definitions, clean=clean,
+            load=Load(0, by, tuple(mistakes)),
+        )  # fmt: skip
 
     def renew(self, names: Collection[str], entries: Mapping[str, Entry]) -> Renewed:
         """
         Give those of *names* whose tables are half used up the tables of *entries*, and change nothing else.
 
-                    if not renewal and again_at_ms != renew_at_ms(live.schedule):
-                        overdue.append(record.name)
         This is no load: it takes no number, and what has been edited in the files meanwhile waits for one. So any beat may do
         it, whatever its files say.
 
@@ -165,6 +141,7 @@ class Loads:
         for _ in range(CHANGE_ROUNDS_MAX):
             records = [stored.record() for stored in self._registry.stored(list(names))]
             changes: list[Change] = []
+            overdue: list[str] = []
             again_ms: list[int] = []
             for record in records:
                 live, entry = record.entry, entries.get(record.name)
@@ -176,6 +153,8 @@ class Loads:
                     changes.append(Change(record, renewal))
                 if (again_at_ms := _ask_again_ms(renewal or live, now_ms)) is not None:
                     again_ms.append(again_at_ms)
+                    if not renewal and again_at_ms != renew_at_ms(live.schedule):
+                        overdue.append(record.name)
             if not self._changer.apply(changes):
                 return Renewed(tuple(renewed), tuple(overdue), min(again_ms, default=None))
         raise StoreUnavailableError("the registry kept changing while tables were renewed; try again")
@@ -187,6 +166,181 @@ class Loads:
     def reload_requests(self) -> int:
         """How many times a reload was asked for."""
         return int(self._connection.call("HGET", self._keys.meta, "reloads") or 0)
+
+
+class Publishing:
+    """
+    One load on its way to Redis.
+
+    A step that fails (Redis is away) can be repeated: what it had changed already is found as it should be.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        keys: Keys,
+        registry: RegistryStore,
+        changer: Changer,
+        definitions: Iterable[bytes],
+        *,
+        clean: bool,
+        load: Load,
+    ) -> None:
+        self._connection = connection
+        self._keys = keys
+        self._registry = registry
+        self._changer = changer
+        self._definitions = iter(definitions)
+        self._clean = clean
+        self._load = load
+        self._work = self._claim
+        self._slice: list[bytes] | None = None
+        self._again: dict[str, Entry | None] = {}
+        self._rounds_left = CHANGE_ROUNDS_MAX
+        self._lines_left = LINES_MAX
+        self._names: set[bytes] = set()
+        self._cursor: bytes = b"0"
+        # Names as keys, in order: an entry may come twice.
+        self._added: dict[str, None] = {}
+        self._changed: dict[str, None] = {}
+        self._removed: dict[str, None] = {}
+        self._kept: dict[str, None] = {}
+        self._clashes: dict[str, None] = {}
+
+    def step(self) -> Published | None:
+        """
+        Go on for some milliseconds; what was published, once it is.
+
+        Raises:
+            StoreUnavailableError: No answer, or others kept changing the registry; a further step goes on.
+        """
+        return self._work()
+
+    def _claim(self) -> Published | None:
+        """Take a number before we look: an older load that is being published cannot slip in between our look and our change."""
+        if not self._load.number:
+            number = int(self._connection.call("HINCRBY", self._keys.meta, "loads", 1))
+            self._load = self._load._replace(number=number)
+        self._work = self._compare
+        return self._carry_out([])
+
+    def _compare(self) -> Published | None:
+        """Take note of the next definitions, and change what differs from them."""
+        if self._slice is None:
+            self._slice = list(islice(self._definitions, STEP))
+        if not self._slice:
+            self._work = self._correct
+            return None
+        names = [_decode_name(definition).name.encode() for definition in self._slice]
+        live = self._connection.call("HMGET", self._keys.registry, *names)
+        differing = {
+            name.decode(): decode_entry(definition)
+            for name, definition, found in zip(names, self._slice, live, strict=True)
+            if found != definition
+        }
+        published = self._change(differing)
+        self._names.update(names)
+        self._slice = None
+        return published
+
+    def _correct(self) -> Published | None:
+        """Work out anew what somebody else had changed meanwhile."""
+        if not self._again:
+            self._work = self._look_for_others
+            return None
+        if self._rounds_left == 0:
+            self._rounds_left = CHANGE_ROUNDS_MAX
+            raise StoreUnavailableError("the registry kept changing while the files were published; try again")
+        before = len(self._again)
+        published = self._change(dict(islice(self._again.items(), STEP)))
+        self._rounds_left = CHANGE_ROUNDS_MAX if len(self._again) < before else self._rounds_left - 1
+        return published
+
+    def _look_for_others(self) -> Published | None:
+        """Remove what the files do not declare any more. Mostly the numbers tell that there is nothing else."""
+        if self._connection.call("HLEN", self._keys.registry) <= len(self._names):
+            return self._done()
+        self._work = self._remove
+        return None
+
+    def _remove(self) -> Published | None:
+        cursor, flat = self._connection.call("HSCAN", self._keys.registry, self._cursor, "COUNT", STEP)
+        others: dict[str, Entry | None] = {}
+        for name, definition in zip(flat[::2], flat[1::2], strict=True):
+            if name in self._names:
+                continue
+            entry = StoredEntry(name.decode(), definition, "").record().entry
+            assert entry is not None, name
+            if entry.origin is Origin.HAND:
+                continue
+            if self._clean and entry.is_readable:
+                others[entry.name] = None
+            else:
+                self._kept[entry.name] = None
+        published = self._change(others)
+        self._cursor = cursor
+        if cursor == b"0":
+            self._work = self._finish
+        return published
+
+    def _finish(self) -> Published | None:
+        return self._correct() if self._again else self._done()
+
+    def _change(self, wanted: Mapping[str, Entry | None]) -> Published | None:
+        """Put *wanted* in force (None: removed) where something else is; what is refused is looked at again."""
+        now_ms = self._changer.now_ms()
+        changes: list[Change] = []
+        for stored in self._registry.stored(list(wanted)):
+            record, entry = stored.record(), wanted[stored.name]
+            self._again.pop(record.name, None)
+            if record.entry is None and entry is None:
+                continue
+            if record.entry is None:
+                self._added[record.name] = None
+            elif record.entry.origin is Origin.HAND:
+                if entry is not None:
+                    self._clashes[record.name] = None
+                continue
+            elif entry is None:
+                self._removed[record.name] = None
+            elif encode_entry(record.entry) != encode_entry(entry := _with_good_tables(record.entry, entry, now_ms)):
+                self._changed[record.name] = None
+            else:
+                continue
+            changes.append(Change(record, entry))
+        return self._carry_out(changes, wanted)
+
+    def _carry_out(
+        self, changes: Sequence[Change], wanted: Mapping[str, Entry | None] | None = None
+    ) -> Published | None:
+        if wanted is not None and not changes:
+            return None
+        stale = self._changer.apply(changes, load=self._load, lines_max=self._lines_left)
+        if stale is None:
+            return Published(self._load.number, superseded=True)
+        self._lines_left = max(0, self._lines_left - len(changes))
+        if wanted is not None:
+            self._again |= {name: wanted[name] for name in stale}
+        return None
+
+    def _done(self) -> Published:
+        return Published(
+            self._load.number,
+            tuple(self._added),
+            tuple(self._changed),
+            tuple(self._removed),
+            tuple(self._kept),
+            tuple(self._clashes),
+        )
+
+
+class _Named(msgspec.Struct):
+    """An `Entry` of which the rest is passed over."""
+
+    name: str
+
+
+_decode_name = msgspec.json.Decoder(_Named).decode
 
 
 def _with_good_tables(live: Entry, entry: Entry, now_ms: int) -> Entry:

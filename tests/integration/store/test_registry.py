@@ -101,14 +101,15 @@ def test_a_publication_that_somebody_disturbs_reports_all_that_it_changed(bench:
     apply = changer.apply
     disturbed: list[bool] = []
 
-    def disturb(changes: Sequence[Change], *, load: Load = BY_HAND) -> list[str] | None:
-        if not disturbed:
+    def disturb(changes: Sequence[Change], *, load: Load = BY_HAND, lines_max: int = 50) -> list[str] | None:
+        if changes and not disturbed:
             disturbed.append(True)
             bench.move_mark("b", 5_000)
-        return apply(changes, load=load)
+        return apply(changes, load=load, lines_max=lines_max)
 
     changer.apply = disturb  # type: ignore[method-assign,assignment]
     published = publish(bench.store, bench.entry("a", "2h"), bench.entry("b", "2h"), bench.entry("c"))
+    assert disturbed
     assert (published.changed, published.added) == (("a", "b"), ("c",))
 
 
