@@ -50,7 +50,7 @@ ALIASES: Final = {
 GAPS: Final = ("run", "skip")
 FOLDS: Final = ("first", "both")
 DAY_MATCHES: Final = ("vixie", "and")
-DIALECTS: Final[tuple[str, ...]] = ()
+DIALECTS: Final = ("croniter",)
 
 # So that `crontab()` is Celery's every minute, and `crontab(None)` the mistake it looks like.
 _NOT_GIVEN: Final[Any] = object()
@@ -86,7 +86,7 @@ def crontab(
     fold: str = "first",
     day_match: str | None = None,
     dialect: str | None = None,
-) -> Crontab:
+) -> Schedule:
     """
     Return the schedule of a cron expression, or of Celery's keywords.
 
@@ -100,12 +100,16 @@ def crontab(
         fold: Whether a fixed time that comes twice runs in the first pass or in both.
         day_match: ``vixie`` (a day has to match both day fields if one starts with ``*``, else either), or ``and``
             (always both; the rule of Celery, and of the keywords).
-        dialect: None for the grammar above.
+        dialect: None for the grammar above; ``croniter`` to read *expr* as croniter does: six fields with the second
+            last, ``L5``, ``R``, and its own rule for two restricted day fields unless *day_match* says another.
 
     Raises:
         InvalidScheduleError: Something cannot be read, is out of range, or can never fire.
     """
-    _choice("dialect", dialect, (None, *DIALECTS))
+    if dialect is not None:
+        _choice("dialect", dialect, DIALECTS)
+        has_keywords = not (minute is hour is day_of_month is month_of_year is day_of_week is _NOT_GIVEN)
+        return _in_dialect(expr, has_keywords, tz=tz, gap=gap, fold=fold, day_match=day_match)
     if expr is _NOT_GIVEN or not (minute is hour is day_of_month is month_of_year is day_of_week is _NOT_GIVEN):
         if expr is not _NOT_GIVEN:
             raise InvalidScheduleError(
@@ -128,6 +132,18 @@ def crontab(
         if expr is _NOT_GIVEN:
             named = f"({' '.join(fields)!r})" if sum(map(len, fields)) < 60 else ""
         raise InvalidScheduleError(f"crontab{named}: {error}{_order_hint(fields, error)}") from None
+
+
+def _in_dialect(expr: object, has_keywords: bool, *, tz: Any, gap: str, fold: str, day_match: str | None) -> Schedule:
+    from scheduler.timing.dialect import croniter_crontab  # noqa: PLC0415 - slow to import, and rarely needed
+
+    if expr is _NOT_GIVEN or has_keywords:
+        raise InvalidScheduleError("crontab: dialect='croniter' stands with an expression; keywords have no dialect")
+    _choice("gap", gap, GAPS)
+    _choice("fold", fold, FOLDS)
+    _choice("day_match", day_match, (None, *DAY_MATCHES))
+    zone = None if tz is None else zone_name(tz)
+    return croniter_crontab(expr, zone=zone, gap=gap, fold=fold, day_match=day_match)
 
 
 class Crontab(Schedule):

@@ -141,7 +141,7 @@ def test_message(expr: Any, message: str) -> None:
         ({"expr": "* * * * *", "gap": "jump"}, "crontab: gap is 'jump'; known: 'run', 'skip'"),
         ({"expr": "* * * * *", "fold": []}, "crontab: fold is a value of type list; known: 'first', 'both'"),
         ({"expr": "* * * * *", "day_match": "or"}, "crontab: day_match is 'or'; known: None, 'vixie', 'and'"),
-        ({"expr": "* * * * *", "dialect": "quartz"}, "crontab: dialect is 'quartz'; known: None"),
+        ({"expr": "* * * * *", "dialect": "quartz"}, "crontab: dialect is 'quartz'; known: 'croniter'"),
         (
             {"expr": "* * * * *", "minute": 5},
             "crontab '* * * * *': give an expression or the keywords minute, hour, …, not both",
