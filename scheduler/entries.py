@@ -72,6 +72,7 @@ class Entries:
         must_be_new: bool = False,
         by: str | None = None,
         reason: str = "",
+        place: str | None = None,
         **options: Any,
     ) -> EntryRecord:
         """
@@ -83,6 +84,7 @@ class Entries:
             must_be_new: Refuse to replace anything.
             by: Who does it, for the audit log; ``user@host`` of this process.
             reason: Why, for the audit log.
+            place: Where it is made, for `sched show`; the line of the caller.
             options: Those of `scheduler.entry`.
 
         Raises:
@@ -91,10 +93,8 @@ class Entries:
             StoreUnavailableError: No answer from Redis in time; calling again is safe.
         """
         who_ = who() if by is None else by
-        place = calling_place()
-        entry = self._made(
-            name, task, when, args=args, kwargs=kwargs, options=options, source=self._source(who_, place)
-        )
+        source = self._source(who_, place or calling_place())
+        entry = self._made(name, task, when, args=args, kwargs=kwargs, options=options, source=source)
 
         def make(record: EntryRecord) -> Entry:
             old = record.entry

@@ -20,9 +20,7 @@ NOTES_MAX = 10_000
 @click.command("audit", cls=Command)
 @click.argument("name", required=False)
 @click.option("-n", "--number", "n", type=click.IntRange(1, NOTES_MAX), default=20, show_default=True, help="How many.")
-@click.option(
-    "--since", metavar="TIME", help="What was changed since: '2026-11-21 09:00', 'today', '2h' (that long ago)."
-)
+@click.option("--since", metavar="TIME", help="What was changed since: '2026-11-21 09:00', '09:00', '2h' (ago).")
 @click.pass_obj
 def audit(sched: Invocation, name: str | None, n: int, since: str | None) -> None:
     """Who changed what, when and why; the newest first.
@@ -39,10 +37,8 @@ def audit(sched: Invocation, name: str | None, n: int, since: str | None) -> Non
 
 
 def _since_ms(sched: Invocation, text: str) -> int:
-    """The moment that *text* means; a span counts backwards here."""
     now_ms = int(sched.store.queues.time_ms())
-    moment_ms = read_moment(text, what="--since", tz=sched.zone, now_ms=now_ms)
-    return 2 * now_ms - moment_ms if moment_ms > now_ms else moment_ms
+    return read_moment(text, what="--since", tz=sched.zone, now_ms=now_ms, past=True)
 
 
 def note_data(note: Note) -> dict[str, Any]:

@@ -109,6 +109,8 @@ class Views:
             last_ms=due_ms or None,
             last_state=health.state if health else None,
             last_end_ms=health.ended_ms if health else None,
+            skips=skips,
+            revision=record.revision,
         )
 
     def _schedule(self, entry: Entry) -> Schedule | None:
@@ -192,8 +194,8 @@ def entry_data(view: EntryView) -> dict[str, Any]:
         "source": entry.source or None,
         "skipped": [iso(order.due_ms) for order in view.skips],
         "revision": view.revision,
-    }
         "known_until": iso(view.known_until_ms),
+    }
 
 
 def pause_data(pause: Pause | None) -> dict[str, Any] | None:
