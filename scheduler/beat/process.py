@@ -77,6 +77,8 @@ class Beat:
         self._reload_wanted = False
         self._unpublished: Loaded | None = None
         self._publishing: Publishing | None = None
+        self._is_published = False
+        """What renews tables after it may have failed, and is repeated; this is not."""
         self._loaded = False
         """Whether a load of ours has been published."""
         self._load_number = 0
@@ -229,7 +231,8 @@ class Beat:
                 self._loading.kill()
             self._loading, self._only_renews = Loading(self._request), False
         if self._loading is not None and (loaded := self._loading.poll()) is not None:
-            self._loading, self._unpublished, self._publishing = None, loaded, None
+            self._loading, self._unpublished = None, loaded
+            self._publishing, self._is_published = None, False
             _tell_load(loaded.reply)
         if self._unpublished is not None and self._publish(self._unpublished):
             # Kept until it is published: Redis may be away just now.
@@ -276,7 +279,7 @@ class Beat:
 
     def _publish(self, loaded: Loaded) -> bool:
         """Publish the next part of *loaded*; whether that was all."""
-        if not self._only_renews:
+        if not self._only_renews and not self._is_published:
             if self._publishing is None:
                 reply = loaded.reply
                 self._publishing = self._store.loads.publishing(
@@ -290,8 +293,7 @@ class Beat:
                 return False
             self._tell_published(published)
             self._loaded, self._load_number = True, published.load
-            # If renewing fails it is repeated, and this is not.
-            self._only_renews = True
+            self._is_published = True
         self._renew(loaded.reply)
         return True
 
