@@ -242,6 +242,7 @@ class Skip(msgspec.Struct, frozen=True):
     Attributes:
         mark_ms: What the entry's mark becomes; at least `to_ms`.
         count: How many due times it covers; at least that many where counting was cut short.
+        note: What else is to be known about them.
     """
 
     entry: str
@@ -251,6 +252,7 @@ class Skip(msgspec.Struct, frozen=True):
     to_ms: int
     count: int
     mark_ms: int
+    note: str = ""
 
 
 class Message(msgspec.Struct, frozen=True):

@@ -478,8 +478,9 @@ def _run(run: Run) -> str:
 
 
 def _began(run: Run, facts: Facts) -> str:
-    late_ms = run.started_ms - run.due_ms
-    late = f" ({_span(late_ms)} late)" if late_ms > 0 else ""
+    entry, late_ms = facts.entry, run.started_ms - run.due_ms
+    is_put_off = entry is not None and bool(entry.jitter_ms or entry.countdown_ms)
+    late = f" ({_span(late_ms)} {'after its due time' if is_put_off else 'late'})" if late_ms > 0 else ""
     worker = f" on worker {run.worker}" if run.worker else ""
     attempt = f", attempt {run.attempt}" if run.attempt > 1 else ""
     return f"{_short(run.started_ms, facts)}{late}{worker}{attempt}"
@@ -498,8 +499,10 @@ def _said(by: str, reason: str) -> str:
 
 
 def _span(ms: int) -> str:
-    """A length of time in words that are short: milliseconds only where there are no minutes."""
-    return format_duration(ms if ms < 60_000 else ms // SECOND_MS * SECOND_MS)
+    """A length of time in words that are short: ``12ms``, ``1.226s``, ``1h30m``."""
+    if ms < SECOND_MS:
+        return f"{ms}ms"
+    return f"{ms / SECOND_MS:g}s" if ms < 60 * SECOND_MS else format_duration(ms // SECOND_MS * SECOND_MS)
 
 
 def _full(ms: int, tz: tzinfo) -> str:

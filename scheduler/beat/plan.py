@@ -15,6 +15,7 @@ again; an entry that changed meanwhile is put again, as it was read.
 from __future__ import annotations
 
 import heapq
+import struct
 from collections.abc import Iterator
 from itertools import count, islice
 from operator import attrgetter
@@ -374,7 +375,7 @@ class Plan:
             self._count_left -= found.length
         return found
 
-    def _fire(self, planned: Planned, due_ms: int, next_ms: int | None, now_ms: int) -> Fire | None:
+    def _fire(self, planned: Planned, due_ms: int, next_ms: int | None, now_ms: int) -> Fire | Skip | None:
         recipe, skipped_ms = planned.recipe, self._skipped_ms.get(planned.name, ())
         if next_ms in skipped_ms:
             next_ms = next_kept_ms(planned.schedule, due_ms, skipped_ms)
@@ -383,11 +384,17 @@ class Plan:
             return None
         if recipe.until_ms is not None and next_ms is not None and next_ms > recipe.until_ms:
             next_ms = None
-        fire = recipe.fire(
-            planned.name, planned.args, planned.kwargs, due_ms, next_ms, state=planned.state, now_ms=now_ms
-        )
+        fire: Fire | Skip
+        try:
+            fire = recipe.fire(
+                planned.name, planned.args, planned.kwargs, due_ms, next_ms, state=planned.state, now_ms=now_ms
+            )
+        except (struct.error, OverflowError) as error:
+            # One entry that no message can carry must not keep the others from being armed.
+            note = f"no message can carry it: {error}"
+            fire = Skip(planned.name, planned.state, OutcomeReason.ERROR, due_ms, due_ms, 1, due_ms, note)
         planned.mark_ms = planned.from_ms = due_ms
-        return to_skip(fire) if due_ms in skipped_ms else fire
+        return to_skip(fire) if isinstance(fire, Fire) and due_ms in skipped_ms else fire
 
     def _push(self, group: Group) -> None:
         if group.due_ms is not None:

@@ -28,7 +28,10 @@ RUNS_MAX = 10_000
 @click.argument("name", required=False)
 @click.option("--state", metavar="STATE", help="Only those in this state: SUCCESS, FAILURE, STARTED, …")
 @click.option(
-    "--outcome", type=click.Choice(list(OutcomeReason)), help="Only due times with this outcome.", metavar="OUTCOME"
+    "--outcome",
+    type=click.Choice([str(reason) for reason in OutcomeReason], case_sensitive=False),
+    metavar="OUTCOME",
+    help="Only due times with this outcome: promoted, overlap, paused, missed, …",
 )
 @click.option("--task", metavar="TASK", help="Only runs of this task.")
 @click.option("--since", metavar="TIME", help="None before this time: '2026-11-21 09:00', '09:00', '2h' (ago).")

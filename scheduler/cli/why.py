@@ -8,7 +8,7 @@ import click
 
 from scheduler.cli.group import Command
 from scheduler.cli.invocation import Invocation, say
-from scheduler.cli.moments import read_moment
+from scheduler.cli.moments import read_moment, show_moment
 from scheduler.cli.names import resolve
 from scheduler.cli.output import write
 from scheduler.clock import iso
@@ -49,7 +49,8 @@ def why(sched: Invocation, name: str, time: str | None) -> None:
             )
         if due_ms != asked_ms:
             which = "after" if due_ms > asked_ms else "before"
-            say(f"sched: {iso(asked_ms)} is no due time of {asker.name!r}; this is of the one {which} it")
+            asked = show_moment(asked_ms // 1000 * 1000, sched.zone)
+            say(f"sched: {asked} is no due time of {asker.name!r}; this is of the one {which} it")
         told, following = tell(asker.facts(due_ms)), None
     else:
         last_ms, next_ms = asker.due_ms(asker.now_ms), asker.next_ms()

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from scheduler.errors import ScheduleError
 from scheduler.fires import NO_STRETCH, FireMaker, Stretch, next_kept_ms, schedule_of, stretch, to_skip
-from scheduler.model import Entry, EntryRecord, Pause, SkipOrder
+from scheduler.model import Entry, EntryRecord, OutcomeReason, Pause, SkipOrder
 from scheduler.store.audit import Note, differences, encode_note, shown
 from scheduler.store.connection import Argument, Connection
 from scheduler.store.keys import Keys
@@ -142,21 +142,43 @@ class Changer:
         pause_data = pause if isinstance(pause, str) else "" if pause is None else msgspec.json.encode(pause)
         skips = "=" if orders == record.skips else msgspec.json.encode(orders) if orders else ""
         how = "quiet" if quiet else int(reschedules)
-        head = (record.name, record.state, definition, pause_data, skips, how, change.limit_ms, change.before_ms)
-        paused = self._paused_stretch(record, change, now_ms) if pause is None else NO_STRETCH
-        return [*head, *paused, encode_note(None if quiet else note), len(armed) // 6, *armed]
-
-    def _paused_stretch(self, record: EntryRecord, change: Change, now_ms: int) -> Stretch:
-        """The due times that lay in the pause of *record*, which ends with *change*."""
-        if record.entry is None or record.pause is None:
-            return NO_STRETCH
-        until_ms = min(change.limit_ms, now_ms) if change.limit_ms else now_ms
-        with suppress(ScheduleError):
-            return stretch(schedule_of(record.entry), record.pause.since_ms, until_ms)
-        return NO_STRETCH
+        passed, before_ms = _passed(record, change.limit_ms, now_ms) if reschedules else NOTHING_PASSED
+        reason = OutcomeReason.WITHDRAWN if record.pause is None else OutcomeReason.PAUSED
+        before_ms = min(before_ms, change.before_ms) or max(before_ms, change.before_ms)
+        head = (record.name, record.state, definition, pause_data, skips, how, change.limit_ms, before_ms)
+        return [*head, *passed, reason, encode_note(None if quiet else note), len(armed) // 6, *armed]
 
     def _maker(self, entry: Entry) -> FireMaker:
         return FireMaker(entry, schedule_of(entry), namespace=self._keys.namespace, late_limit_ms=self._late_limit_ms)
+
+
+def _passed(record: EntryRecord, limit_ms: int, now_ms: int) -> tuple[Stretch, int]:
+    """
+    The due times of *record* that nobody has armed, and that its mark passes when it moves to now (to *limit_ms* at most): they
+    lay in its pause, or no beat led. And the next one after them: when that has come, the answer is another one (0: never).
+    """
+    entry = record.entry
+    if entry is None or not entry.enabled:
+        return NOTHING_PASSED
+    until_ms = min(limit_ms, now_ms) if limit_ms else now_ms
+    is_open = until_ms == now_ms
+    after_ms = record.mark_ms if entry.start_ms is None else max(record.mark_ms, entry.start_ms - 1)
+    last_ms = until_ms if entry.until_ms is None else min(until_ms, entry.until_ms)
+    try:
+        schedule = schedule_of(entry)
+        first_ms = schedule.next_ms(after_ms)
+        if first_ms is None or first_ms > last_ms:
+            passed, next_ms = NO_STRETCH, first_ms
+        else:
+            passed, next_ms = stretch(schedule, after_ms, last_ms), schedule.next_ms(last_ms)
+    except ScheduleError:  # what cannot be computed here has no due times that we could name
+        return NOTHING_PASSED
+    if not is_open or next_ms is None or (entry.until_ms is not None and next_ms > entry.until_ms):
+        return passed, 0
+    return passed, next_ms
+
+
+NOTHING_PASSED = (NO_STRETCH, 0)
 
 
 def _reschedules(old: Entry, new: Entry) -> bool:

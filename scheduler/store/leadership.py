@@ -171,7 +171,7 @@ class Leadership:
         keys = self._keys
         args: list[Any] = [number, holder, len(skips)]
         for skip in skips:
-            args += (skip.entry, skip.state, skip.reason, skip.from_ms, skip.to_ms, skip.count, skip.mark_ms)
+            args += (skip.entry, skip.state, skip.reason, skip.from_ms, skip.to_ms, skip.count, skip.mark_ms, skip.note)
         for fire in fires:
             args += (fire.entry, fire.state, fire.due_ms, fire.at_ms, fire.id, fire.body, fire.queue)
         reply = self._fenced(number, self._connection.run("arm", (*keys.core, keys.term, keys.marks), args))

@@ -5,7 +5,7 @@
 --
 -- KEYS  1–12 core · 13 term · 14 marks
 -- ARGV  1 number, 2 holder of the term · 3 how many stretches are skipped; for each of these:
---       entry, "revision mark", reason, from, to, count, mark; then for each fire (at most 500 together):
+--       entry, "revision mark", reason, from, to, count, mark, note or ""; then for each fire (at most 500 together):
 --       entry, "revision mark", due, at, id, body, queue
 -- Reply {"FENCED", current number}, or {"OK", counter, now in µs, answers}; answers is a text with one letter for each skip,
 --       then for each fire: "A" armed · "D" duplicate (the mark has passed it) · "S" stale (the entry has changed)
@@ -18,7 +18,7 @@ if term[1] ~= ARGV[1] or term[2] ~= ARGV[2] then return { 'FENCED', tonumber(ter
 local counter = redis.call('HINCRBY', KEYS[13], 'counter', 1)
 local now, now_us = server_time()
 
-local first_fire = 4 + 7 * tonumber(ARGV[3])
+local first_fire = 4 + 8 * tonumber(ARGV[3])
 local states, answers = {}, {}
 
 local function state_of(entry)
@@ -43,13 +43,14 @@ local function move_mark(entry, state, mark)
 end
 
 -- Skips come first: a stretch that is given up lies before the fires that follow it.
-for i = 4, first_fire - 1, 7 do
+for i = 4, first_fire - 1, 8 do
     local entry, seen, mark = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 6])
     local state = state_of(entry)
     local answer = judge(state, seen, mark)
     if answer == 'A' then
         move_mark(entry, state, mark)
-        record_skip(entry, '', ARGV[i + 2], tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4]), tonumber(ARGV[i + 5]), '', now)
+        record_skip(entry, '', ARGV[i + 2], tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4]), tonumber(ARGV[i + 5]), '', now,
+            { note = ARGV[i + 7] ~= '' and ARGV[i + 7] or nil })
     end
     answers[#answers + 1] = answer
 end

@@ -2,16 +2,17 @@
 --
 -- Guarantee: an entry's revision grows, so an arm that was planned before is refused (trap 1). Armed fires with a due time
 -- later than now are withdrawn, or get a new body; older ones go on as they are (trap 2). Only a change of the schedule or of
--- the pause moves the mark: to now, never below the last promoted due time (trap 3), so an edit never fires retroactively.
+-- the pause moves the mark: to now, never below the last promoted due time (trap 3), so an edit never fires retroactively; what the
+-- mark passes without having been armed has its outcome in the same moment (P2).
 -- A load that is older than the newest changes nothing (trap 4). A fire whose moment has come is not skipped any more: either it
 -- was armed as one to be skipped before that, or it goes on. Each change leaves its line in the audit log.
 --
 -- KEYS  1–12 core · 13 registry · 14 marks · 15 meta · 16 changes · 17 paused · 18 nudge
 -- ARGV  1 number of the load, or 0 for a change by hand · 2 who made it · 3 the mistakes in its files, as JSON
 --       4 the line that counts what this call changes in the audit log, as JSON (`note_many`), or ""
---       then for each change: entry, state, definition, pause, skips, move, limit, before, first and last due time of a pause that
---       ends and how many lie in it, note, how many fires may be armed, and for each of these: id, due, its queue, new body or "",
---       its queue then, its moment then.
+--       then for each change: entry, state, definition, pause, skips, move, limit, before, first and last due time that the mark
+--       passes, how many these are, why they do not fire, note, how many fires may be armed, and for each of these: id, due, its
+--       queue, new body or "", its queue then, its moment then.
 --         state       "revision mark" as the caller read it, "" if there was none
 --         definition  "" to remove the entry, "=" to keep it
 --         pause       JSON of model.Pause, "" for none, "=" to keep it
@@ -78,8 +79,8 @@ local function set_definition(entry, definition, known)
     end
 end
 
--- The due times of a pause that ends have one outcome, recorded as a stretch: `count` of them, `from` … `to`. What was done: as above.
-local function set_pause(entry, pause, from, to, count)
+-- What was done: as above.
+local function set_pause(entry, pause)
     if pause == '=' then return end
     if pause ~= '' then
         redis.call('HSET', KEYS[17], entry, pause)
@@ -89,7 +90,6 @@ local function set_pause(entry, pause, from, to, count)
     -- A resumed entry begins anew: what had failed before must not pause it again.
     local last = redis.call('HGET', LAST, entry)
     if last then redis.call('HSET', LAST, entry, (string.gsub(last, '^(%S+ %d+ %d+) %d+$', '%1 0'))) end
-    if count > 0 then record_skip(entry, '', 'paused', from, to, count, '', now) end
     return 'resumed'
 end
 
@@ -125,9 +125,10 @@ end
 -- Carries out the change that starts at ARGV[at]; returns its answer, and where the next one starts.
 local function change(at)
     local entry, seen, definition, pause, skips, how = unpack(ARGV, at, at + 5)
-    local limit, before, from, to, n, note = tonumber(ARGV[at + 6]), tonumber(ARGV[at + 7]), tonumber(ARGV[at + 8]),
-        tonumber(ARGV[at + 9]), tonumber(ARGV[at + 10]), ARGV[at + 11]
-    local after = at + 13 + 6 * tonumber(ARGV[at + 12])
+    local limit, before, from, to, n = tonumber(ARGV[at + 6]), tonumber(ARGV[at + 7]), tonumber(ARGV[at + 8]),
+        tonumber(ARGV[at + 9]), tonumber(ARGV[at + 10])
+    local why, note = ARGV[at + 11], ARGV[at + 12]
+    local after = at + 14 + 6 * tonumber(ARGV[at + 13])
     local state = redis.call('HGET', KEYS[14], entry) or ''
     if state ~= seen then return '!' .. state, after end
     if before > 0 and now >= before then return 'LATE', after end
@@ -136,7 +137,7 @@ local function change(at)
         return state, after
     end
     local revision = redis.call('HINCRBY', KEYS[15], 'revision', 1)
-    for i = at + 13, after - 1, 6 do
+    for i = at + 14, after - 1, 6 do
         withdraw_or_renew(ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5])
     end
     local mark = tonumber(string.match(state, ' (%-?%d+)$') or 0)
@@ -144,7 +145,8 @@ local function change(at)
     if moves then mark = moved_mark(entry, limit) end
     local new_state = string.format('%d %.0f', revision, mark)
     redis.call('HSET', KEYS[14], entry, new_state)
-    count(set_pause(entry, pause, from, to, n))
+    if n > 0 then record_skip(entry, '', why, from, to, n, '', now) end
+    count(set_pause(entry, pause))
     set_skips(entry, skips)
     count(set_definition(entry, definition, state ~= ''))
     set_watch(entry, definition, mark, moves)

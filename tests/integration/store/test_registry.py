@@ -139,7 +139,7 @@ def test_a_name_of_any_script_is_kept(bench: Bench) -> None:
     name = 'Büro "北京"\n{x}'
     publish(bench.store, bench.entry(name))
     bench.store.registry.pause(name)
-    bench.call_redis("HSET", bench.keys.paused, name, f'{{"since_ms":{bench.now_ms - 7_200_000}}}')
+    bench.move_mark(name, 7_200_000)
     bench.store.registry.resume(name)
     assert names(bench.store) == [name]
     assert [run.entry for run in bench.store.history.runs(name)] == [name]

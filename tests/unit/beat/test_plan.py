@@ -66,6 +66,16 @@ class TestArming:
         assert dues(made, NINE_MS + 45_000) == []
         assert made.next_due_ms() == NINE_MS + 2 * MINUTE_MS
 
+    def test_a_fire_that_no_message_can_carry_is_an_error_of_its_own(self) -> None:
+        """P2, P12: its due time has an outcome, and the entry beside it is armed."""
+        made = plan(record("odd", result_expires_ms=200 * 366 * 24 * HOUR_MS), record("fine"))
+        skip, fire = take(made, NINE_MS + 45_000)
+        assert isinstance(skip, Skip)
+        assert (skip.entry, skip.reason, skip.count, skip.from_ms) == ("odd", "error", 1, NINE_MS + MINUTE_MS)
+        assert skip.note.startswith("no message can carry it: ")
+        assert isinstance(fire, Fire)
+        assert fire.entry == "fine"
+
     def test_each_fire_names_the_state_that_the_one_before_it_leaves(self) -> None:
         """P1: what `arm` compares."""
         made = plan(record(when="*/5 * * * * *", revision=7))
