@@ -34,6 +34,9 @@ STEP: Final = 500
 RENEW_AGAIN_MS_MIN: Final = 60_000
 """A table that could not be renewed is tried again after so long, or after half of what is left of it."""
 
+CLASHES_MAX = 100
+"""So many clashes of names are told one by one."""
+
 
 class LoadInfo(NamedTuple):
     """The newest load: its number, which beat made it, when, and the mistakes in its files."""
@@ -205,7 +208,8 @@ class Publishing:
         self._changed: dict[str, None] = {}
         self._removed: dict[str, None] = {}
         self._kept: dict[str, None] = {}
-        self._clashes: dict[str, None] = {}
+        self._clashes: dict[str, str] = {}
+        """Names of entries that were made by hand, each with what is said of it."""
 
     def step(self) -> Published | None:
         """
@@ -299,7 +303,7 @@ class Publishing:
                 self._added[record.name] = None
             elif record.entry.origin is Origin.HAND:
                 if entry is not None:
-                    self._clashes[record.name] = None
+                    self._clashes[record.name] = _clash(record.entry, entry)
                 continue
             elif entry is None:
                 self._removed[record.name] = None
@@ -324,6 +328,13 @@ class Publishing:
         return None
 
     def _done(self) -> Published:
+        if self._clashes:
+            # Known only now: that a name is taken is a mistake of this load as any other.
+            self._load = self._load._replace(
+                mistakes=(*self._load.mistakes, *list(self._clashes.values())[:CLASHES_MAX])
+            )
+            if self._changer.apply((), load=self._load) is None:
+                return Published(self._load.number, superseded=True)
         return Published(
             self._load.number,
             tuple(self._added),
@@ -332,6 +343,14 @@ class Publishing:
             tuple(self._kept),
             tuple(self._clashes),
         )
+
+
+def _clash(live: Entry, entry: Entry) -> str:
+    """The mistake of a file that declares the name of an entry made by hand."""
+    return (
+        f"{entry.source}: entry {entry.name!r} is not in force: one of this name was made by hand "
+        f"({live.source or 'nobody knows by whom'}); give one of them another name, or `sched remove {entry.name}`"
+    )
 
 
 class _Named(msgspec.Struct):

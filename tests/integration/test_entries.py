@@ -157,6 +157,20 @@ def test_files_and_hands_do_not_touch_each_others_entries(app: App, store: Store
     assert {record.name for record in app.entries} == {"mine", "other"}
 
 
+def test_a_file_that_declares_a_name_made_by_hand_is_told_in_the_status(app: App, store: Store) -> None:
+    """As a mistake of its load: its place, and what to do."""
+    app.entries.put("e", "x", every("1h"), by="ada@h")
+    from_file(store)
+    [mistake] = store.loads.info().mistakes
+    assert mistake.startswith("schedules/reports.py:12: entry 'e' ")
+    assert "ada@h" in mistake
+    assert "sched remove e" in mistake
+    app.entries.remove("e")
+    from_file(store)
+    assert store.loads.info().mistakes == ()
+    assert defined(app).origin is Origin.FILE
+
+
 def test_the_second_of_two_editors_is_told(app: App) -> None:
     """Who was faster, when, and what they did; then nothing is written."""
     first = app.entries.put("e", "x", every("1h"), by="ada@h")

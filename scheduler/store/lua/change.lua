@@ -33,8 +33,9 @@ if load > 0 and newest > load then return { 'SUPERSEDED' } end
 redis.call('HDEL', KEYS[13], '') -- a first write that needs no memory: what takes fires away must pass on a full Redis
 local now = server_time()
 if load > newest then
-    redis.call('HSET', KEYS[15], 'load', load, 'load_by', ARGV[2], 'load_ms', string.format('%.0f', now), 'mistakes', ARGV[3])
+    redis.call('HSET', KEYS[15], 'load', load, 'load_by', ARGV[2], 'load_ms', string.format('%.0f', now))
 end
+if load > 0 then redis.call('HSET', KEYS[15], 'mistakes', ARGV[3]) end
 
 local function withdraw_or_renew(id, due, queue, body, new_queue, at)
     if due <= now or not redis.call('ZSCORE', delayed_key(queue), id) then return end

@@ -2,6 +2,7 @@
 -- without its line, and no line without its change. Needs core.lua.
 
 local AUDIT, AUDIT_MAX = PREFIX .. 'audit', 10000
+local GROUP_LINES_MAX = 100 -- so many lines one change of many entries makes, with those of others between them, at most
 
 local function trim_audit()
     redis.call('LTRIM', AUDIT, -AUDIT_MAX, -1)
@@ -17,20 +18,23 @@ local function note_change(line, now, revision)
     trim_audit()
 end
 
--- Adds `counts` (what was done → how often, none of them 0) to the line of a change that concerns many entries and takes several
--- calls: to the newest line if it is of the same `group`, else to a new one made of `line`.
+-- Adds `counts` (what was done → how often) to the line of a change that concerns many entries and takes several calls: to that
+-- of the same `group` if it is among the newest, else to a new one made of `line`.
 local function note_many(line, counts, now, revision)
     if line == '' or next(counts) == nil then return end
     local note = cjson.decode(line)
-    local newest = redis.call('LINDEX', AUDIT, -1)
-    local last = newest and cjson.decode(newest)
-    local goes_on = last and last.counts and last.group == note.group
-    if goes_on then note = last end
+    local newest, at = redis.call('LRANGE', AUDIT, -GROUP_LINES_MAX, -1), nil
+    for i = #newest, 1, -1 do
+        if string.find(newest[i], '"group":"' .. note.group .. '"', 1, true) then
+            note, at = cjson.decode(newest[i]), i - #newest - 1
+            break
+        end
+    end
     note.at_ms, note.revision = now, revision
     note.counts = note.counts or {}
     for what, n in pairs(counts) do note.counts[what] = (note.counts[what] or 0) + n end
-    if goes_on then
-        redis.call('LSET', AUDIT, -1, cjson.encode(note))
+    if at then
+        redis.call('LSET', AUDIT, at, cjson.encode(note))
         return
     end
     redis.call('RPUSH', AUDIT, cjson.encode(note))
