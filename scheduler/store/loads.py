@@ -330,10 +330,9 @@ class Publishing:
     def _done(self) -> Published:
         if self._clashes:
             # Known only now: that a name is taken is a mistake of this load as any other.
-            self._load = self._load._replace(
-                mistakes=(*self._load.mistakes, *list(self._clashes.values())[:CLASHES_MAX])
-            )
-            if self._changer.apply((), load=self._load) is None:
+            clashes = list(self._clashes.values())[:CLASHES_MAX]
+            load = self._load._replace(mistakes=(*self._load.mistakes, *clashes))
+            if self._changer.apply((), load=load) is None:
                 return Published(self._load.number, superseded=True)
         return Published(
             self._load.number,
