@@ -152,6 +152,12 @@ def clock_changes(data: Mapping[str, Any], now_ms: int) -> list[str]:
     return list(found)
 
 
+def change_moments(zone: str, now_ms: int) -> list[int]:
+    """When the clocks of *zone* change within a year from *now_ms*."""
+    table = zone_table(zone)
+    return [table.starts_s[tile] * 1000 for tile in _tiles_ahead(table, now_ms)]
+
+
 def _on_the_wall(data: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """The parts of a schedule that follow the clock on the wall and make it fire."""
     kind, parts = data.get("kind"), data.get("parts")
