@@ -17,18 +17,17 @@ import gc
 import logging
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 
 from scheduler.beat.plan import Batch, Plan
 from scheduler.beat.promoter import LOOK_MS_MAX, Promoter
 from scheduler.beat.reign import Reign
-from scheduler.errors import NotFoundError
 from scheduler.log import event
 from scheduler.server_clock import ServerClock
 from scheduler.store import Store
 from scheduler.store.reading import StoredEntry
 
 ARM_BATCH = 250
+RESUME_BATCH = 200
 ARM_PAUSE_MS = 250
 """Fires that come within the horizon are gathered this long: a tick for each would cost more than it is worth."""
 AWAY_MS_MIN = 10_000
@@ -86,9 +85,9 @@ class Ticker:
         if self._reign.revision > self._reading.revision:
             self.refresh()
         self._reread()
-        self._resume()
+        more = self._resume()
         # Arming may wait: it has the horizon.
-        busy = self._promoter.promote() or self._read() | self._arm()
+        busy = self._promoter.promote() or more | self._read() | self._arm()
         self._ticked_ms = self._clock.now_ms()
         return 0.0 if busy else self._pause_s()
 
@@ -133,18 +132,17 @@ class Ticker:
             self._put(self._store.registry.stored(batch))
             del self._stale[-len(batch) :]
 
-    def _resume(self) -> None:
-        """End the pauses that end by themselves."""
+    def _resume(self) -> bool:
+        """End some of the pauses that end by themselves; whether there are more: many may end at once."""
         self._resuming += self._plan.resumes(int(self._clock.now_ms()))
-        while self._resuming:
-            name, until_ms = self._resuming[-1]
-            record = self._store.registry.get(name)
-            if record is not None and record.pause is not None and record.pause.until_ms == until_ms:
-                with suppress(NotFoundError):  # removed in this moment
-                    self._store.registry.resume(name, until_ms=until_ms)
-                    event(log, "entry.resumed", entry=name)
-                self.refresh()
-            self._resuming.pop()
+        if not self._resuming:
+            return False
+        batch = self._resuming[-RESUME_BATCH:]
+        for name in self._store.registry.resume_ended(batch):
+            event(log, "entry.resumed", entry=name)
+        del self._resuming[-len(batch) :]
+        self.refresh()
+        return bool(self._resuming)
 
     def _arm(self) -> bool:
         now_ms = self._clock.now_ms()

@@ -8,6 +8,7 @@ published, in `loads`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -17,15 +18,27 @@ from scheduler.errors import NotFoundError, RefusedError, ScheduleError, StoreUn
 from scheduler.fires import next_kept_ms, schedule_of
 from scheduler.model import Entry, EntryRecord, Origin, Pause, SkipOrder
 from scheduler.store.audit import ITS_END, Audit, Note, note_text
-from scheduler.store.change import CHANGE_ROUNDS_MAX, Change, Changer, definition_note
+from scheduler.store.change import CHANGE_ROUNDS_MAX, LINES_MAX, Change, Changer, definition_note
 from scheduler.store.connection import Connection
 from scheduler.store.keys import Keys
 from scheduler.store.reading import SLICE, Reading, StoredEntry, read_entries
-from scheduler.wire import encode_entry
+from scheduler.wire import encode_entry, new_id
 
 _DONE = {"add": "it anew", "edit": "a change", "remove": "an end to it"}
 SKIPS_MAX = 100
 """So many fires of an entry may be ordered to be skipped; more is a pause."""
+
+
+class Many(NamedTuple):
+    """
+    What became of a change of many entries, as names.
+
+    Attributes:
+        left: Those that were paused by their name: they are as they were.
+    """
+
+    changed: tuple[str, ...]
+    left: tuple[str, ...]
 
 
 class RegistryStore:
@@ -97,6 +110,58 @@ class RegistryStore:
             return Change(record, "=", None, limit_ms, note=note)
 
         return self._change_one(name, change)
+
+    def pause_all(self, *, reason: str = "", until_ms: int | None = None, by: str = "", tag: str | None = None) -> Many:
+        """
+        Pause every entry, or every one with *tag*; `resume_all` ends just these pauses.
+
+        What was paused by its name stays as it is; an earlier pause of all gives way. Entries that are added while it goes on are
+        paused too, those that are added later are not.
+        """
+        now_ms = self._changer.now_ms()
+        if until_ms is not None and until_ms <= now_ms:
+            raise RefusedError("the pause would end before it begins; give a later --until")
+        pause = Pause(now_ms, until_ms, reason, by, group=new_id())
+
+        def change(record: EntryRecord) -> Change | None:
+            stays = record.pause is not None and record.pause.group in ("", pause.group)
+            return None if stays else _pausing(record, pause)
+
+        note = Note(verb="pause", by=by, reason=reason, what=_all_of(tag), group=pause.group)
+        return self._change_many(change, note, tag=tag)
+
+    def resume_all(self, *, reason: str = "", by: str = "", tag: str | None = None) -> Many:
+        """Resume every entry, or every one with *tag*, that `pause_all` has paused; what was paused by itself stays so."""
+
+        def change(record: EntryRecord) -> Change | None:
+            if record.pause is None or not record.pause.group:
+                return None
+            return Change(record, "=", None, note=Note(verb="resume", entry=record.name, by=by, reason=reason))
+
+        note = Note(verb="resume", by=by, reason=reason, what=_all_of(tag), group=new_id())
+        return self._change_many(change, note, tag=tag)
+
+    def resume_ended(self, ended: Sequence[tuple[str, int]]) -> list[str]:
+        """
+        End the pauses that have ended by themselves, given as entries and when that was; those that were resumed now.
+
+        What has another pause by now, or none, stays as it is. An entry that changed in this very moment is read anew by whoever
+        plans it, its pause with it.
+        """
+        names = dict(ended)
+        groups: dict[str, list[Change]] = {}
+        for record in self._read(list(names)):
+            pause, until_ms = record.pause, names[record.name]
+            if record.entry is None or pause is None or pause.until_ms != until_ms:
+                continue
+            note = None if pause.group else Note(verb="resume", entry=record.name, by=ITS_END)
+            groups.setdefault(pause.group, []).append(Change(record, "=", None, until_ms - 1, note=note))
+        resumed: list[str] = []
+        for group, changes in groups.items():
+            many = Note(verb="resume", by=ITS_END, what="all that were paused at once", group=f"end of {group}")
+            stale = self._changer.apply(changes, many=many if group else None, lines_max=len(changes))
+            resumed += [change.record.name for change in changes if change.record.name not in (stale or ())]
+        return resumed
 
     def skip(self, name: str, *, reason: str = "", by: str = "") -> tuple[EntryRecord, int]:
         """
@@ -243,6 +308,26 @@ class RegistryStore:
                 return self._read([name])[0]
         raise StoreUnavailableError(f"entry {name!r} kept changing; try again")
 
+    def _change_many(self, change: Callable[[EntryRecord], Change | None], note: Note, *, tag: str | None) -> Many:
+        """Carry out what *change* makes of each entry, slice by slice; what was paused by its name is left."""
+        changed: dict[str, None] = {}
+        left: dict[str, None] = {}
+        reading = self.reading()
+        while slice_ := reading.next():
+            records = [record for record in (found.record() for found in slice_) if _is_meant(record, tag)]
+            for _ in range(CHANGE_ROUNDS_MAX):
+                wanted = [made for record in records if (made := change(record)) is not None]
+                left |= {record.name: None for record in records if record.pause and not record.pause.group}
+                stale = self._changer.apply(wanted, many=note, lines_max=max(0, LINES_MAX - len(changed)))
+                again = set(stale or ())
+                changed |= {made.record.name: None for made in wanted if made.record.name not in again}
+                if not again:
+                    break
+                records = [record for record in self._read(sorted(again)) if _is_meant(record, tag)]
+            else:
+                raise StoreUnavailableError("the registry kept changing; try again")
+        return Many(tuple(changed), tuple(name for name in left if name not in changed))
+
     def _read(self, names: Sequence[str]) -> list[EntryRecord]:
         return [entry.record() for entry in self.stored(names)]
 
@@ -270,6 +355,14 @@ def next_to_skip_ms(record: EntryRecord, now_ms: int, *, promoted_ms: int) -> in
     if due_ms is None or (entry.until_ms is not None and due_ms > entry.until_ms):
         raise RefusedError(f"{what} has no next fire to skip: its schedule has no more")
     return due_ms
+
+
+def _is_meant(record: EntryRecord, tag: str | None) -> bool:
+    return record.entry is not None and (tag is None or tag in record.entry.tags)
+
+
+def _all_of(tag: str | None) -> str:
+    return "all entries" if tag is None else f"all entries with tag {tag}"
 
 
 def _pausing(record: EntryRecord, pause: Pause) -> Change:

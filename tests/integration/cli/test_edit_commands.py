@@ -187,3 +187,19 @@ def test_the_audit_log_says_who_did_what_and_why(sched: Sched) -> None:
     said = sched("audit", "nobody")
     assert (said.code, "no change of 'nobody' is noted" in said.err) == (0, True)
     assert json.loads(sched("audit", "--since", "2100-01-01", "-o", "json").out) == []
+
+
+def test_all_are_paused_and_resumed(sched: Sched, store: Store) -> None:
+    publish(store, make_entry("a"), make_entry("b", tags=("x",)), make_entry("c"))
+    sched("pause", "c", "--reason", "broken")
+    said = sched("pause", "--all", "--reason", "migration", "--until", "2h", "-o", "json")
+    assert said.code == 0
+    assert (sorted(said.data["paused"]), said.data["left"]) == (["a", "b"], ["c"])
+    assert said.data["until"] is not None
+    assert "paused by name, left so: 1 entry (c)" in sched("pause", "--all").out
+    assert sched("resume", "--all", "--tag", "x", "-o", "json").data["resumed"] == ["b"]
+    said = sched("resume", "--all")
+    assert "resumed: 1 entry (a)" in said.out
+    assert "paused by name, left so: 1 entry (c)" in said.out
+    for wrong in (("pause",), ("pause", "a", "--all"), ("resume", "a", "--tag", "x")):
+        assert sched(*wrong).code == 2
