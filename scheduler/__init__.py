@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from scheduler.errors import Ignore, Reject, Retry, SchedError, SoftTimeLimitExceeded
     from scheduler.result import AsyncResult
     from scheduler.task import MaxRetriesExceededError, Task
-    from scheduler.timing import between, crontab, every, once
+    from scheduler.timing import between, crontab, every, holidays, once
 
 __all__ = [
     "App",
@@ -41,6 +41,7 @@ __all__ = [
     "crontab",
     "entry",
     "every",
+    "holidays",
     "once",
     "schedule",
     "task",
@@ -62,6 +63,7 @@ _HOMES = {
     "crontab": "scheduler.timing",
     "entry": "scheduler.declare",
     "every": "scheduler.timing",
+    "holidays": "scheduler.timing",
     "once": "scheduler.timing",
     "schedule": "scheduler.declare",
 }

@@ -7,10 +7,21 @@ seconds that a zone's table turns into instants (`wall`, `zone_table`).
 
 from scheduler.timing.base import Schedule
 from scheduler.timing.between import between
+from scheduler.timing.calendar import holidays
 from scheduler.timing.crontab import crontab
 from scheduler.timing.data import schedule_from_data, window_from_data
 from scheduler.timing.every import every
 from scheduler.timing.once import once
 from scheduler.timing.window import Window
 
-__all__ = ["Schedule", "Window", "between", "crontab", "every", "once", "schedule_from_data", "window_from_data"]
+__all__ = [
+    "Schedule",
+    "Window",
+    "between",
+    "crontab",
+    "every",
+    "holidays",
+    "once",
+    "schedule_from_data",
+    "window_from_data",
+]

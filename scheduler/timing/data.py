@@ -8,6 +8,7 @@ from typing import Any
 from scheduler.errors import InvalidScheduleError
 from scheduler.timing.base import Schedule
 from scheduler.timing.between import between
+from scheduler.timing.calendar import holidays_from_data
 from scheduler.timing.combine import combined
 from scheduler.timing.combine_windows import DEPTH_MAX, KINDS, PARTS_MAX
 from scheduler.timing.crontab import crontab
@@ -92,6 +93,10 @@ def _between(arguments: dict[str, Any]) -> Window:
     return between(**arguments)
 
 
+def _holidays(arguments: dict[str, Any]) -> Window:
+    return holidays_from_data(**arguments)
+
+
 def _table(arguments: dict[str, Any]) -> Schedule:
     return Table(**arguments)
 
@@ -101,5 +106,6 @@ _BUILDERS: dict[str, Callable[[dict[str, Any]], Schedule | Window]] = {
     "every": _every,
     "once": _once,
     "between": _between,
+    "holidays": _holidays,
     "table": _table,
 }
