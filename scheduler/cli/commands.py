@@ -34,6 +34,7 @@ COMMANDS: dict[str, Row] = {
     "result": Row("runs:result", _LOOK, "One run, with its result or traceback."),
     "audit": Row("audit:audit", _LOOK, "Who changed what, when and why."),
     "check": Row("check:check", _LOOK, "Every mistake in the schedule files; needs no Redis."),
+    "plan": Row("plan:plan", _LOOK, "What a load of the schedule files would change, before it does."),
     "explain": Row("explain:explain", _LOOK, "An expression in words, and as croniter and Celery would read it."),
     "simulate": Row("simulate:simulate", _LOOK, "The load to come: worst minutes, crowds, and what jitter would do."),
     "trigger": Row("send:trigger", _STEER, "Run an entry now, or at a time."),

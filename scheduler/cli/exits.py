@@ -30,6 +30,8 @@ class Exit(IntEnum):
     NOT_FOUND = 3
     REFUSED = 4
     TIMED_OUT = 5
+    CHANGES = 6
+    """`sched plan --exit-code`: the files would change what is in force."""
     NO_REDIS = 69
     INTERRUPTED = 130
 

@@ -303,11 +303,11 @@ class Publishing:
                 self._added[record.name] = None
             elif record.entry.origin is Origin.HAND:
                 if entry is not None:
-                    self._clashes[record.name] = _clash(record.entry, entry)
+                    self._clashes[record.name] = clash(record.entry, entry)
                 continue
             elif entry is None:
                 self._removed[record.name] = None
-            elif encode_entry(record.entry) != encode_entry(entry := _with_good_tables(record.entry, entry, now_ms)):
+            elif encode_entry(record.entry) != encode_entry(entry := with_good_tables(record.entry, entry, now_ms)):
                 self._changed[record.name] = None
             else:
                 continue
@@ -344,7 +344,7 @@ class Publishing:
         )
 
 
-def _clash(live: Entry, entry: Entry) -> str:
+def clash(live: Entry, entry: Entry) -> str:
     """The mistake of a file that declares the name of an entry made by hand."""
     return (
         f"{entry.source}: entry {entry.name!r} is not in force: one of this name was made by hand "
@@ -361,7 +361,7 @@ class _Named(msgspec.Struct):
 _decode_name = msgspec.json.Decoder(_Named).decode
 
 
-def _with_good_tables(live: Entry, entry: Entry, now_ms: int) -> Entry:
+def with_good_tables(live: Entry, entry: Entry, now_ms: int) -> Entry:
     """
     *entry*, with the tables of *live* as long as they say the same and are not half used up.
 
