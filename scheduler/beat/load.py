@@ -15,13 +15,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import hashlib
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -55,6 +56,8 @@ class LoadReply(msgspec.Struct, frozen=True):
         complete: False if the folder could not be read: then nothing is known of what is missing from it.
         failed: Why there is no load at all, or empty.
         bytes: How long the definitions are together, line ends included.
+        digest: Of what the files say: equal on hosts that have the same files.
+        entries: How many they declare.
     """
 
     asked: list[Entry] = []
@@ -63,6 +66,8 @@ class LoadReply(msgspec.Struct, frozen=True):
     complete: bool = True
     failed: str = ""
     bytes: int = 0
+    digest: str = ""
+    entries: int = 0
 
     @property
     def clean(self) -> bool:
@@ -162,7 +167,7 @@ def load_here(request: LoadRequest) -> tuple[LoadReply, list[bytes]]:
     else:
         config = load_config(config_file=request.config_file, overrides=request.overrides)
     loaded = load(config.schedules, config, app=app)
-    entries = loaded.registry.entries.values()
+    entries = list(loaded.registry.entries.values())
     definitions = [encode_entry(entry) + b"\n" for entry in entries]
     reply = LoadReply(
         asked=[entry for entry in entries if renew_at_ms(entry.schedule) is not None],
@@ -170,8 +175,21 @@ def load_here(request: LoadRequest) -> tuple[LoadReply, list[bytes]]:
         broken_files=sorted(loaded.broken_files),
         complete=loaded.complete,
         bytes=sum(map(len, definitions)),
+        digest=_digest(entries, definitions, loaded.broken_files),
+        entries=len(entries),
     )
     return reply, definitions
+
+
+def _digest(entries: Sequence[Entry], definitions: Sequence[bytes], broken_files: Iterable[str]) -> str:
+    """What tells two loads of different files apart. Tables are left out: they differ by when they were asked."""
+    digest = hashlib.sha256(repr(sorted(broken_files)).encode())
+    for entry, definition in zip(entries, definitions, strict=True):
+        if renew_at_ms(entry.schedule) is not None:
+            digest.update(encode_entry(msgspec.structs.replace(entry, schedule={})))
+        else:
+            digest.update(definition)
+    return digest.hexdigest()[:12]
 
 
 def main() -> None:

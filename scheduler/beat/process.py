@@ -82,6 +82,8 @@ class Beat:
         self._loaded = False
         """Whether a load of ours has been published."""
         self._load_number = 0
+        self._files, self._declared = "", 0
+        """A digest of what the files said in that load, and how many entries they declared."""
         self._only_renews = False
         """What is being loaded, or waits to be published, is to renew tables and nothing else."""
         self._asked: set[str] = set()
@@ -293,6 +295,7 @@ class Beat:
                 return False
             self._tell_published(published)
             self._loaded, self._load_number = True, published.load
+            self._files, self._declared = loaded.reply.digest, loaded.reply.entries
             self._is_published = True
         self._renew(loaded.reply)
         return True
@@ -311,6 +314,7 @@ class Beat:
         return BeatInfo(
             id=self._id, name=self._name, host=socket.gethostname(), pid=os.getpid(), version=_version(),
             tzdata=tzdata_version(), role=self._role, load=self._load_number,
+            files=self._files, entries=self._declared,
         )  # fmt: skip
 
     def _outdated(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -84,8 +84,34 @@ def status_data(status: Status) -> dict[str, Any]:
             "by": status.load.by or None,
             "at": iso(status.load.at_ms) if status.load.at_ms else None,
             "mistakes": list(status.load.mistakes),
+            "files_differ": different_files(status.beats),
         },
     }
+
+
+def different_files(beats: Sequence[BeatInfo]) -> bool:
+    """Whether the live beats have loaded different files."""
+    return len({beat.files for beat in beats if beat.files}) > 1
+
+
+def _files_text(status: Status) -> str:
+    """Which beats have which files, whose are in force, and what to do."""
+    if not different_files(status.beats):
+        return ""
+    groups: dict[str, list[BeatInfo]] = {}
+    for beat in status.beats:
+        if beat.files:
+            groups.setdefault(beat.files, []).append(beat)
+    lines = [
+        f"{', '.join(beat.name for beat in beats)}: {beats[0].entries} entries (files {files})"
+        for files, beats in groups.items()
+    ]
+    in_force = next((beat for beat in status.beats if beat.load == status.load.number), None)
+    whose = f"those of {status.load.by}, the newest load" + ("" if in_force else "; no live beat has them")
+    return "\n".join(
+        ["the beats have loaded different files", *lines, f"in force: {whose}",
+         "remedy: bring the same files to every host, then `sched reload`"]
+    )  # fmt: skip
 
 
 def _facts(status: Status, sched: Invocation) -> Iterator[tuple[str, str]]:
@@ -93,6 +119,7 @@ def _facts(status: Status, sched: Invocation) -> Iterator[tuple[str, str]]:
     load = status.load
     yield "schedules", f"loaded {show_moment(load.at_ms, sched.zone)} by {load.by}" if load.at_ms else "never loaded"
     yield "mistakes", "\n".join(load.mistakes)
+    yield "differing", _files_text(status)
     if abs(status.clock_skew_s) >= SKEW_SHOWN_S:
         where = "ahead of" if status.clock_skew_s > 0 else "behind"
         yield "clock", f"this host is {abs(status.clock_skew_s):.3f} s {where} Redis, whose clock decides"
@@ -121,6 +148,8 @@ def _beat_data(beat: BeatInfo) -> dict[str, Any]:
         "version": beat.version,
         "tzdata": beat.tzdata,
         "load": beat.load,
+        "files": beat.files or None,
+        "entries": beat.entries,
         "seen_at": iso(beat.seen_ms),
         "id": beat.id,
     }

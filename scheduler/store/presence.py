@@ -12,7 +12,14 @@ FORGOTTEN_MS = 60_000
 
 
 class BeatInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What a beat says of itself, once a second."""
+    """
+    What a beat says of itself, once a second.
+
+    Attributes:
+        load: The number of its newest load; 0 as long as it has published none.
+        files: Of what its files said then, a digest: two beats that differ in it have different files.
+        entries: How many entries they declared.
+    """
 
     id: str
     name: str
@@ -22,6 +29,8 @@ class BeatInfo(msgspec.Struct, frozen=True, kw_only=True):
     tzdata: str
     role: str
     load: int
+    files: str = ""
+    entries: int = 0
     seen_ms: int = 0
 
 
