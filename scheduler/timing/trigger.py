@@ -2,8 +2,8 @@
 APScheduler's triggers as schedules.
 
 A trigger is an object that answers one question: when next? Only a process that has the object can ask it, and the leader has
-not. So it is asked when the files are loaded, and its answers travel as a `Table` (ADR 0004). An interval is mere arithmetic, and
-becomes a schedule of ours, which needs no table.
+not. So it is asked when the files are loaded, and its answers travel as a `Table` (ADR 0004). An interval and a date are
+mere arithmetic, and become schedules of ours, which need no table.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from typing import Any, Final, NamedTuple
 from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.calendarinterval import CalendarIntervalTrigger
 from apscheduler.triggers.combining import AndTrigger, BaseCombiningTrigger, OrTrigger
+from apscheduler.triggers.date import DateTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
 from scheduler.errors import InvalidScheduleError
 from scheduler.timing.base import EPOCH, MILLISECOND, UTC_S_MIN, Schedule
 from scheduler.timing.every import every
+from scheduler.timing.once import once
 from scheduler.timing.settling import Settling
 from scheduler.timing.table import DAY_MS, FIRES_MAX, TEXT_CHARS_MAX, Table, encode_fires
 from scheduler.timing.wording import shown
@@ -112,7 +114,7 @@ class TriggerSchedule(Schedule):
         Ask the trigger, and return its answers.
 
         1. Jitter, which is random, is left out, and an interval without a start counts from the epoch, as `every` does.
-        2. A plain interval is one of ours.
+        2. A plain interval, and a single date, is a schedule of ours.
         3. The trigger is asked from now on, then once more from some time ago.
         4. If it says the same of the coming fires both times, its past belongs to them.
 
@@ -123,6 +125,8 @@ class TriggerSchedule(Schedule):
             trigger = _steadied(self.text, self.trigger, self.zone or "UTC", settling)
             if type(trigger) is IntervalTrigger and trigger.end_date is None:
                 return self._interval(trigger)
+            if type(trigger) is DateTrigger:
+                return once(trigger.run_date).in_zone(self.zone or "UTC")
             ahead = _Asking(self.text, trigger, settling.now_ms)
             coming_ms = ahead.take(settling.now_ms + AHEAD_MS, AHEAD_FIRES_MAX, settling.patience.ask_s)
             past = _past(self.text, trigger, settling, coming_ms)

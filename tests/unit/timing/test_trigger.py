@@ -22,7 +22,7 @@ from apscheduler.triggers.date import DateTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
 from scheduler.errors import InvalidScheduleError
-from scheduler.timing import Schedule, crontab, every, settling
+from scheduler.timing import Schedule, crontab, every, once, settling
 from scheduler.timing.settling import Patience, Settling
 from scheduler.timing.table import FIRES_MAX, Table, decode_fires, renew_at_ms, renews
 from scheduler.timing.trigger import as_schedule
@@ -191,6 +191,13 @@ def test_an_interval_with_a_start_is_arithmetic() -> None:
     """No table, nothing to renew: ten seconds are ten seconds for ever."""
     found, notes = settle(IntervalTrigger(seconds=10, start_date="2026-01-01 00:00:03", timezone="UTC"))
     assert every("10s", anchor="2026-01-01T00:00:03Z").in_zone("UTC") == found
+    assert notes == []
+
+
+def test_a_date_is_once() -> None:
+    """A moment that lies a little back at the first load is under the entry's catch-up policy, as with `once`."""
+    found, notes = settle(DateTrigger("2027-01-01 09:00:00", timezone=NEW_YORK))
+    assert once("2027-01-01T14:00:00Z", tz=NEW_YORK) == found
     assert notes == []
 
 
@@ -401,7 +408,6 @@ def test_words_tell_how_far_it_was_asked() -> None:
     assert (
         settle(CronTrigger(hour=9, timezone="UTC"))[0].words() == "cron[hour='9'], asked ahead until 2027-12-26 09:00Z"
     )
-    assert settle(DateTrigger("2027-01-01", timezone="UTC"))[0].words() == "date[2027-01-01 00:00:00 UTC]"
 
 
 def test_a_table_is_what_settling_gives() -> None:
