@@ -33,6 +33,8 @@ WORKER_GRACE_S = 2
 STOP_S = 3.5
 """After Ctrl-C: what has not ended by itself by then is killed, so that all is over within 5 s."""
 RETIRE_S = 30.0
+SUFFIXES = (".py", ".ics")
+"""What a load reads: schedule files, and calendars of holidays that they name."""
 
 _LOADED = ("registry.published", "files.unloadable")
 
@@ -261,7 +263,7 @@ class Dev:
 
 class Files:
     """
-    The Python files of a folder, looked at from time to time.
+    The schedule files of a folder, and the calendars beside them, looked at from time to time.
 
     Attributes:
         loading: The beat was told to load them again and has not answered yet.
@@ -293,7 +295,7 @@ class Files:
         for root, folders, names in os.walk(self._folder):
             folders[:] = [name for name in folders if not name.startswith((".", "__pycache__"))]
             for name in names:
-                if name.endswith(".py") and not name.startswith("."):
+                if name.endswith(SUFFIXES) and not name.startswith("."):
                     path = Path(root, name)
                     with contextlib.suppress(OSError):
                         facts = path.stat()

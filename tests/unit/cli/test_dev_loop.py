@@ -30,7 +30,15 @@ def test_a_change_is_told_once_it_stands_still(tmp_path: Path) -> None:
     assert files.changed() == ["schedules/a.py"]
 
 
-def test_only_python_files_count(tmp_path: Path) -> None:
+def test_a_calendar_counts_too(tmp_path: Path) -> None:
+    """The holidays that a schedule leaves out are read with the files."""
+    files = Files(tmp_path)
+    (tmp_path / "de.ics").write_text("x")
+    files.changed()
+    assert files.changed() == [f"{tmp_path.name}/de.ics"]
+
+
+def test_only_what_a_load_reads_counts(tmp_path: Path) -> None:
     """Caches, backups of editors and data files change all the time."""
     files = Files(tmp_path)
     (tmp_path / "__pycache__").mkdir()
