@@ -389,6 +389,18 @@ def _check(task: str, call: Call) -> None:
         read_headers(call.headers)
 
 
+def moments_of(task: str, call: Call, now_ms: int) -> tuple[int, int]:
+    """
+    When *call* is to start (0: now), and after when it must not (0: it does not say).
+
+    Raises:
+        ValueError: Something that it says is out of range or cannot be met.
+    """
+    _check(task, call)
+    at_ms = _at_ms(call, now_ms)
+    return at_ms, _expires_ms(task, call, DEFAULTS, now_ms=now_ms, at_ms=at_ms)
+
+
 def _at_ms(call: Call, now_ms: int) -> int:
     """When it is to start, 0 for now. A naive `eta` is local time of this process."""
     if call.eta is not None:

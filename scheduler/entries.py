@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from scheduler.byhand import Asked, trigger
+from scheduler.calls import Call, Duration, encode_arguments, encode_keywords, moments_of
 from scheduler.clock import aware, from_ms
 from scheduler.config import nearest
 from scheduler.declare import calling_place, declared_entry
@@ -31,6 +33,7 @@ from scheduler.home import Home
 from scheduler.model import Entry, EntryRecord, Origin
 from scheduler.options import ENTRY_OPTIONS, read_entry_options
 from scheduler.resolve import resolve_entry
+from scheduler.result import AsyncResult
 from scheduler.task import Place, Task
 from scheduler.timing import Schedule, schedule_from_data
 from scheduler.timing.settling import Patience, Settling
@@ -170,6 +173,61 @@ class Entries:
 
         registry = self._home.store.registry
         return registry.redefine(name, make, by=who() if by is None else by, reason=reason, revision=revision)
+
+    def trigger(
+        self,
+        name: str,
+        *,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        countdown: Duration | None = None,
+        eta: datetime | None = None,
+        expires: Duration | datetime | None = None,
+        queue: str | None = None,
+        force: bool = False,
+        key: str = "",
+        by: str | None = None,
+        reason: str = "",
+    ) -> AsyncResult:
+        """
+        Run an entry now, or at a time, beside its schedule; it takes the entry's overlap slot.
+
+        Args:
+            args, kwargs: In the place of the entry's own.
+            countdown, eta, expires, queue: As of `Task.apply_async`.
+            force: Run it even while another run of the entry has not ended.
+            key: A name for this request: whoever asks again under it within a day is given the same run, however it has ended, and
+                nothing new is started.
+            by, reason: Who asks for it and why, for the run and the audit log.
+
+        Raises:
+            NotFoundError: There is no such entry.
+            RefusedError: Another run of it has not ended.
+            NotEncodableError, OversizedMessageError, ValueError, StoreUnavailableError: As `Task.apply_async`.
+        """
+        entry = self._entry(name)
+        call = Call(countdown=countdown, eta=eta, expires=expires, queue=queue)
+        at_ms, expires_ms = moments_of(entry.task, call, self._home.server_now_ms())
+        asked = Asked(
+            by=who() if by is None else by,
+            reason=reason,
+            args=None if args is None else msgspec.Raw(encode_arguments(entry.task, args)),
+            kwargs=None if kwargs is None else msgspec.Raw(encode_keywords(entry.task, kwargs)),
+            queue=queue,
+            at_ms=at_ms,
+            expires_ms=expires_ms,
+            force=force,
+            key=key,
+            keeps_result=False,
+        )
+        message, _ = trigger(self._home.store, entry, asked, bytes_max=self._home.config.message_bytes_max)
+        return AsyncResult(message.id, self._home)
+
+    def _entry(self, name: str) -> Entry:
+        record = self.get(name)
+        if record is None or record.entry is None:
+            raise NotFoundError(f"there is no entry {name!r}; `sched list` shows what there is")
+        return record.entry
 
     def get(self, name: str) -> EntryRecord | None:
         """The entry in force under *name*, be it of a file or made at run time; None if there is none."""

@@ -271,6 +271,32 @@ class Message(msgspec.Struct, frozen=True):
     losses: int = 0
 
 
+class Place(StrEnum):
+    """Where a message that has not ended stands."""
+
+    DELAYED = "delayed"
+    WAITING = "waiting"
+    READY = "ready"
+    HELD = "held"
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """
+    A message that has not ended.
+
+    Attributes:
+        at_ms: Of a delayed one its moment, of one that is held when it was taken; else 0.
+        is_fire: Its due time is not settled yet.
+        armed_ms: When it was armed, or asked for.
+    """
+
+    place: Place
+    queue: str
+    at_ms: int = 0
+    is_fire: bool = True
+    armed_ms: int = 0
+
+
 class Outcome(msgspec.Struct, frozen=True, array_like=True):
     """
     How a run ended, ready to be written.

@@ -10,42 +10,16 @@ What became of a due time, or what will, in a sentence. Pure: it is handed what 
 from __future__ import annotations
 
 from datetime import UTC, datetime, tzinfo
-from enum import StrEnum
 from typing import NamedTuple
 
 import msgspec
 
-from scheduler.model import Catchup, Entry, OutcomeReason, Overlap, Pause, Run, SkipOrder, State
+from scheduler.model import Catchup, Entry, OutcomeReason, Overlap, Pause, Place, Run, SkipOrder, Standing, State
 from scheduler.timing import Schedule
 from scheduler.timing.duration import format_duration
 from scheduler.timing.jitter import jitter_ms
 
 SECOND_MS = 1_000
-
-
-class Place(StrEnum):
-    """Where a message that has not ended stands."""
-
-    DELAYED = "delayed"
-    WAITING = "waiting"
-    READY = "ready"
-    HELD = "held"
-
-
-class Standing(NamedTuple):
-    """
-    A message that has not ended.
-
-    Attributes:
-        at_ms: Of a delayed one its moment, of one that is held when it was taken; else 0.
-        is_fire: Its due time is not settled yet.
-    """
-
-    place: Place
-    queue: str
-    at_ms: int = 0
-    is_fire: bool = True
-    armed_ms: int = 0
 
 
 class Event(NamedTuple):

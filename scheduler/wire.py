@@ -116,7 +116,7 @@ def encode_header(header: Header) -> bytes:
         HEADER.pack(
             VERSION,
             header.priority,
-            header.flags | _told_flags(header),
+            (header.flags & ~_TOLD) | _told_flags(header),
             header.overlap,
             header.catchup,
             header.serializer,
@@ -294,11 +294,26 @@ def fire_id(namespace: str, entry: str, due_ms: int) -> str:
     uuid5 over the length-delimited parts, so that no two entries can meet in one id.
     """
     space, name = namespace.encode(), entry.encode()
-    parts = b"%d:%b%d:%b%d" % (len(space), space, len(name), name, due_ms)
+    return _digest(b"%d:%b%d:%b%d" % (len(space), space, len(name), name, due_ms))
+
+
+def _digest(parts: bytes) -> str:
     digest = bytearray(hashlib.sha1(_FIRE_SPACE + parts, usedforsecurity=False).digest()[:16])
     digest[6] = digest[6] & 0x0F | 0x50
     digest[8] = digest[8] & 0x3F | 0x80
     return digest.hex()
+
+
+def keyed_id(namespace: str, entry: str, kind: str, key: str) -> str:
+    """
+    The id of a message that somebody asks for under a name of their own: the same whenever it is asked for.
+
+    Args:
+        kind: Of the key; it begins with a letter, so that it never meets a due time.
+    """
+    space, name = namespace.encode(), entry.encode()
+    parts = b"%d:%b%d:%b%b:%b" % (len(space), space, len(name), name, kind.encode(), key.encode())
+    return _digest(parts)
 
 
 def new_id() -> str:

@@ -14,6 +14,7 @@ from scheduler.cli.runs import story_data, story_facts, story_of
 from scheduler.cli.send import submit
 from scheduler.errors import RefusedError, UndecodableMessageError
 from scheduler.model import Overlap, Run, State
+from scheduler.who import who
 from scheduler.wire import FLAG_FIRE, Header, decode_header, encode_header, new_id
 
 
@@ -27,6 +28,7 @@ def retry(sched: Invocation, id: str, force: bool) -> int:
     The old run stays as it is; the new one names it. A run of an entry takes the entry's overlap slot: while another run
     has not ended, it is refused with exit code 4, unless forced.
     """
+    from scheduler.store.audit import Note  # noqa: PLC0415
     from scheduler.store.queues import NewMessage  # noqa: PLC0415
 
     store = sched.store
@@ -39,16 +41,17 @@ def retry(sched: Invocation, id: str, force: bool) -> int:
         return record is not None and record.entry is not None
 
     try:
-        header, body = repeated(body, id=id, now_ms=int(store.queues.time_ms()), in_force=in_force)
+        header, body = repeated(body, id=id, by=who(), now_ms=int(store.queues.time_ms()), in_force=in_force)
     except UndecodableMessageError as error:
         raise RefusedError(f"run {id} would fail again: {error}") from None
     message = NewMessage(id=new_id(), body=body, queue=header.queue, priority=header.priority)
-    submit(sched, message, entry=header.entry, force=force)
+    note = Note(verb="retry", entry=header.entry, by=who(), what=f"run {message.id} repeats {id}")
+    submit(sched, message, entry=header.entry, force=force, note=note)
     sched.out.one(story_of(sched, message.id), data=story_data, facts=lambda story: story_facts(story, sched))
     return Exit.OK
 
 
-def repeated(body: bytes, *, id: str, now_ms: int, in_force: Callable[[str], bool]) -> tuple[Header, bytes]:
+def repeated(body: bytes, *, id: str, by: str, now_ms: int, in_force: Callable[[str], bool]) -> tuple[Header, bytes]:
     """
     The message that asks for the same as *body*, that of run *id*, once more; with its header. Pure.
 
@@ -56,6 +59,7 @@ def repeated(body: bytes, *, id: str, now_ms: int, in_force: Callable[[str], boo
     is a fire no more, so promotion lets it pass, and if it could expire, it may wait for as long as the old one might.
 
     Args:
+        by: Who asks for it.
         in_force: Whether there is an entry of that name. A run of one that was removed is repeated as a call of its task.
 
     Raises:
@@ -77,6 +81,7 @@ def repeated(body: bytes, *, id: str, now_ms: int, in_force: Callable[[str], boo
         enqueued_ms=now_ms,
         result_ttl_s=old.result_ttl_s,
         retry_of=id,
+        by=by,
     )
     return header, encode_header(header) + body[at:]
 

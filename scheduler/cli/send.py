@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from scheduler.cli.arguments import Sending, When, read_when, sending_options
+from scheduler.cli.arguments import Sending, read_when, sending_options
 from scheduler.cli.exits import Exit
 from scheduler.cli.group import Command
 from scheduler.cli.invocation import Invocation, say
 from scheduler.cli.names import not_found
 from scheduler.cli.run_result import result_data, result_text
 from scheduler.clock import from_ms, iso
-from scheduler.errors import OversizedMessageError, RefusedError, ResultTimeoutError
-from scheduler.fires import newer
-from scheduler.model import Entry, ResultRecord, State
-from scheduler.wire import FLAG_IGNORE_RESULT, Header, Payload, encode_body, flags_of, new_id
+from scheduler.errors import NotFoundError, RefusedError, ResultTimeoutError
+from scheduler.model import ResultRecord, State
+from scheduler.who import who
+from scheduler.wire import new_id
 
 if TYPE_CHECKING:
+    from scheduler.store.audit import Note
     from scheduler.store.queues import NewMessage
 
 
@@ -32,6 +33,7 @@ class Sent(msgspec.Struct, frozen=True):
     task: str
     queue: str
     at_ms: int
+    repeated: bool = False
     result: ResultRecord | None = None
 
 
@@ -39,43 +41,63 @@ class Sent(msgspec.Struct, frozen=True):
 @click.argument("name")
 @sending_options
 @click.option("--force", is_flag=True, help="Run it even while another run of the entry has not ended.")
+@click.option(
+    "--reason",
+    "-r",
+    default="",
+    metavar="TEXT",
+    help="Why, for the others: it stands with the run, and in the audit log.",
+)
+@click.option(
+    "--key",
+    default="",
+    metavar="TEXT",
+    help="A name for this request: within a day, asking again starts no second run.",
+)
 @click.pass_obj
-def trigger(sched: Invocation, name: str, sending: Sending, force: bool) -> int:
+def trigger(sched: Invocation, *, name: str, sending: Sending, force: bool, reason: str, key: str) -> int:
     """Run an entry now, or at a time, beside its schedule.
 
     --args and --kwargs replace the entry's own. The run takes the entry's overlap slot: while another run has not
     ended, it is refused with exit code 4, unless forced.
+
+    With --key the request may be repeated: whoever asks again under that key within a day is given the same run, however it has
+    ended, and nothing new is started.
     """
+    from scheduler.byhand import Asked, complaint_about  # noqa: PLC0415
+    from scheduler.byhand import trigger as ask  # noqa: PLC0415
+
     store = sched.store
     record = store.registry.get(name)
     if record is None or record.entry is None:
         not_found(name, [record.name for record in store.registry.all()])
     entry = record.entry
-    if not entry.is_readable:
-        raise RefusedError(newer(entry))
-    now_ms = int(store.queues.time_ms())
-    when = read_when(sched, sending, now_ms=now_ms)
-    header = Header(
+    when = read_when(sched, sending, now_ms=int(store.queues.time_ms()))
+    asked = Asked(
+        by=who(),
+        reason=reason,
+        args=sending.args,
+        kwargs=sending.kwargs,
+        queue=_queue(sending.queue),
+        at_ms=when.at_ms,
+        expires_ms=when.expires_ms,
+        force=force,
+        key=key,
+        keeps_result=sending.waits,
+    )
+    if complaint := complaint_about(asked):
+        raise click.UsageError(complaint)
+    message, reply = ask(store, entry, asked, bytes_max=sched.config.message_bytes_max)
+    if reply.repeated:
+        say(f"sched: run {message.id} was asked for with key {key!r} before; nothing new was started")
+    sent = Sent(
+        id=message.id,
         entry=entry.name,
         task=entry.task,
-        queue=_queue(sending.queue) or entry.queue,
-        priority=entry.priority,
-        flags=flags_of(entry) & ~FLAG_IGNORE_RESULT if sending.waits else flags_of(entry),
-        overlap=entry.overlap,
-        expires_ms=when.expires_ms or _own_expiry_ms(entry, when.at_ms or now_ms),
-        enqueued_ms=now_ms,
-        result_ttl_s=max(1, entry.result_expires_ms // 1000),
+        queue=message.queue,
+        at_ms=message.at_ms,
+        repeated=reply.repeated,
     )
-    payload = Payload(
-        args=entry.args if sending.args is None else sending.args,
-        kwargs=entry.kwargs if sending.kwargs is None else sending.kwargs,
-        eta_ms=when.at_ms or None,
-        headers=entry.headers,
-        run=entry.run,
-    )
-    message = _message(sched, header, payload, when)
-    submit(sched, message, entry=entry.name, force=force)
-    sent = Sent(id=message.id, entry=entry.name, task=entry.task, queue=message.queue, at_ms=message.at_ms)
     return _finish(sched, sending, sent)
 
 
@@ -111,23 +133,22 @@ def call(sched: Invocation, task: str, sending: Sending, priority: int) -> int:
     return _finish(sched, sending, sent)
 
 
-def submit(sched: Invocation, message: NewMessage, *, entry: str, force: bool) -> None:
+def submit(sched: Invocation, message: NewMessage, *, entry: str, force: bool, note: Note | None = None) -> None:
     """
-    Put *message* on its queue; one of an *entry* in the entry's overlap slot.
+    Put *message* on its queue; one of an *entry* in the entry's overlap slot, with *note* for the audit log.
 
     Raises:
         RefusedError: Another run holds the slot, and nobody forces it.
     """
+    from scheduler.byhand import held  # noqa: PLC0415
+
     queues = sched.store.queues
     if not entry:
         queues.enqueue([message], call_id=new_id())
         return
-    reply = queues.trigger(message, entry=entry, force=force, call_id=new_id())
+    reply = queues.trigger(message, entry=entry, force=force, call_id=new_id(), note=note)
     if not reply.ok:
-        raise RefusedError(
-            f"entry {entry!r}: run {reply.holder} has not ended; wait for it, cancel it "
-            f"(`sched cancel {reply.holder}`), or --force"
-        )
+        raise RefusedError(held(entry, reply.holder))
 
 
 def _queue(name: str | None) -> str | None:
@@ -144,40 +165,11 @@ def _queue(name: str | None) -> str | None:
     return name
 
 
-def _own_expiry_ms(entry: Entry, start_ms: int) -> int:
-    """
-    The entry's own `expires`, counted from when this run may start; 0 for none.
-
-    A moment that is past already was meant for the fires of the schedule.
-    """
-    moments = []
-    if entry.expires_after_ms is not None:
-        moments.append(start_ms + entry.expires_after_ms)
-    if entry.expires_at_ms is not None and entry.expires_at_ms > start_ms:
-        moments.append(entry.expires_at_ms)
-    return min(moments, default=0)
-
-
-def _message(sched: Invocation, header: Header, payload: Payload, when: When) -> NewMessage:
-    """
-    The message as it goes on its queue.
-
-    Raises:
-        OversizedMessageError: It has more bytes than `message_bytes_max`.
-    """
-    from scheduler.store.queues import NewMessage  # noqa: PLC0415
-
-    body, limit = encode_body(header, payload), sched.config.message_bytes_max
-    if len(body) > limit:
-        raise OversizedMessageError(
-            f"the message has {len(body)} bytes, message_bytes_max allows {limit}; send a reference instead of the data"
-        )
-    return NewMessage(id=new_id(), body=body, queue=header.queue, at_ms=when.at_ms, priority=header.priority)
-
-
 def _finish(sched: Invocation, sending: Sending, sent: Sent) -> int:
     """Print what was sent; first wait for its result if that was asked for."""
     if sending.waits:
+        if sent.repeated and sched.store.results.get(sent.id) is None and sched.store.queues.body(sent.id) is None:
+            raise NotFoundError(f"run {sent.id} is over, and its result is no longer kept (`sched result {sent.id}`)")
         say(f"sched: run {sent.id} is on queue {sent.queue}, waiting for its result (Ctrl-C leaves it to go on)")
         timeout_s = None if sending.timeout_ms is None else sending.timeout_ms / 1000
         try:
@@ -195,6 +187,8 @@ def sent_data(sent: Sent) -> dict[str, Any]:
     data: dict[str, Any] = {"id": sent.id, "entry": sent.entry or None, "task": sent.task, "queue": sent.queue}
     if sent.at_ms:
         data["eta"] = iso(sent.at_ms)
+    if sent.repeated:
+        data["repeated"] = True
     if sent.result is not None:
         data |= {"state": sent.result.state, **result_data(sent.result)}
     return data
@@ -205,6 +199,7 @@ def _facts(sent: Sent) -> Iterator[tuple[str, str]]:
     yield "entry", sent.entry
     yield "task", sent.task
     yield "queue", sent.queue
+    yield "repeated", "yes: it was asked for before" if sent.repeated else ""
     yield "starts", iso(sent.at_ms) or "" if sent.at_ms else ""
     if sent.result is not None:
         yield "state", sent.result.state

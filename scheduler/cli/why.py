@@ -13,8 +13,8 @@ from scheduler.cli.names import resolve
 from scheduler.cli.output import write
 from scheduler.clock import iso
 from scheduler.errors import NotFoundError, ScheduleError
-from scheduler.model import EntryRecord, OutcomeReason, Run
-from scheduler.story import Event, Facts, Place, Told, tell
+from scheduler.model import EntryRecord, OutcomeReason, Place, Run
+from scheduler.story import Event, Facts, Told, tell
 from scheduler.wire import fire_id
 
 if TYPE_CHECKING:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from scheduler.model import Place, Standing
 from scheduler.store.connection import Connection
 from scheduler.store.keys import Keys
-from scheduler.story import Place, Standing
-from scheduler.wire import FLAG_FIRE, decode_header
+from scheduler.wire import FLAG_FIRE, decode_header, new_id
+
+if TYPE_CHECKING:
+    from scheduler.store.audit import Note
 
 CALL_REMEMBERED_MS = 60_000
 """How long a call id is remembered: far longer than any deadline within which a call is repeated."""
@@ -31,10 +34,16 @@ class NewMessage(NamedTuple):
 
 
 class TriggerReply(NamedTuple):
-    """Whether the run was accepted, and if not, who holds the overlap slot."""
+    """
+    Whether the run was accepted, and if not, who holds the overlap slot.
+
+    Attributes:
+        repeated: It had been accepted before, from another call of the same id; nothing new was started.
+    """
 
     ok: bool
     holder: str
+    repeated: bool = False
 
 
 class CancelReply(StrEnum):
@@ -116,17 +125,33 @@ class Queues:
         reply = self._connection.run("enqueue", (keys.call(call_id), keys.messages, keys.queues), args)
         return [fresh == ord("1") for fresh in reply]
 
-    def trigger(self, message: NewMessage, *, entry: str, force: bool, call_id: str) -> TriggerReply:
-        """Put one run of *entry* on its queue, in its overlap slot; refused while that is held, unless *force*."""
+    def trigger(
+        self,
+        message: NewMessage,
+        *,
+        entry: str,
+        force: bool,
+        call_id: str,
+        remembered_ms: int = CALL_REMEMBERED_MS,
+        note: Note | None = None,
+    ) -> TriggerReply:
+        """
+        Put one run of *entry* on its queue, in its overlap slot; refused while that is held, unless *force*.
+
+        Args:
+            call_id: Nothing is started by a second call with this id.
+            remembered_ms: For how long.
+            note: Its line in the audit log.
+        """
         reply = self._connection.run(
             "trigger",
             (*self._keys.core, self._keys.call(call_id)),
             (
-                CALL_REMEMBERED_MS, entry, int(force), message.id, message.body, message.queue,
-                message.at_ms, message.priority,
+                remembered_ms, entry, int(force), message.id, message.body, message.queue,
+                message.at_ms, message.priority, new_id(), b"" if note is None else msgspec.json.encode(note),
             ),
         )  # fmt: skip
-        return TriggerReply(reply[0] == b"OK", reply[1].decode())
+        return TriggerReply(reply[0] != b"HELD", reply[1].decode(), reply[0] == b"AGAIN")
 
     def promote(self, queues: Sequence[str], *, limit: int = 500, tell: bool = False) -> Promoted:
         """Promote what is due in *queues*, at most *limit* messages; with *tell*, say what became of each fire."""

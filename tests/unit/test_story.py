@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from scheduler.clock import to_ms
-from scheduler.model import Catchup, Entry, Overlap, Pause, Run, SkipOrder
-from scheduler.story import Event, Facts, Place, Standing, tell
+from scheduler.model import Catchup, Entry, Overlap, Pause, Place, Run, SkipOrder, Standing
+from scheduler.story import Event, Facts, tell
 from scheduler.timing import crontab
 
 HOURLY = crontab("0 * * * *")

@@ -1,23 +1,26 @@
 -- Puts a run that somebody asked for by hand on its queue, in the overlap slot of its entry.
 --
--- Guarantee: the mark does not move and no due time is consumed; while the slot is held the call is refused, unless forced.
+-- Guarantee: the mark does not move and no due time is consumed; while the slot is held the call is refused, unless forced. A call
+-- id that is remembered starts nothing, however its run has ended: whoever repeats a call after a lost reply is answered as
+-- before, whoever else uses its id is told so.
 --
 -- KEYS  1–12 core · 13 call
 -- ARGV  1 how long the call id is remembered, in ms · 2 entry · 3 "1" to force · 4 id · 5 body · 6 queue
---       7 moment in ms (0: now) · 8 priority
--- Reply {"OK", ""}, or {"HELD", id of the holder}
+--       7 moment in ms (0: now) · 8 priority · 9 who calls: the same whenever it repeats the call · 10 a line for the audit log, or ""
+-- Reply {"OK", ""}, {"AGAIN", ""}, or {"HELD", id of the holder}
 
---@include core header ready end outcome promote_due
+--@include core header ready end outcome promote_due note
 
 local entry, force, id, body, queue, at = ARGV[2], ARGV[3] == '1', ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7])
 local h = parse(body)
 local now = server_time()
-if redis.call('EXISTS', KEYS[13]) == 1 then return { 'OK', '' } end
+local caller = redis.call('GET', KEYS[13])
+if caller then return { caller == ARGV[9] and 'OK' or 'AGAIN', '' } end
 if h.overlap ~= ALLOW and not force then
     local taken, holder = slot_taken(entry, id, now)
     if taken then return { 'HELD', holder or '' } end
 end
-redis.call('SET', KEYS[13], '1', 'PX', ARGV[1])
+redis.call('SET', KEYS[13], ARGV[9], 'PX', ARGV[1])
 -- A forced run stands beside the slot for good: neither its moment nor a retry may find it taken.
 if force then body = string.sub(body, 1, 3) .. string.char(ALLOW) .. string.sub(body, 5) end
 if h.overlap ~= ALLOW and not force then redis.call('HSET', SLOTS, entry, id) end
@@ -30,4 +33,5 @@ else
     push_ready(queue, tonumber(ARGV[8]), { id }, false)
     wake(queue)
 end
+note_change(ARGV[10], now, 0)
 return { 'OK', '' }

@@ -17,7 +17,7 @@ from scheduler.model import Entry, Outcome, Overlap, Run, State
 from scheduler.store import Store
 from scheduler.store.queues import NewMessage
 from scheduler.store.sessions import Session, WorkerInfo
-from scheduler.wire import FLAG_EARLY, FLAG_FIRE, FLAG_RETRY, Header, Payload, decode_header, encode_body
+from scheduler.wire import FLAG_EARLY, FLAG_FIRE, FLAG_HAND, FLAG_RETRY, Header, Payload, decode_header, encode_body
 from tests.integration.cli.conftest import Sched, make_entry, publish
 from tests.support.processes import Process
 from tests.support.wait import wait_until
@@ -66,7 +66,7 @@ def test_a_failed_call_runs_again_with_its_arguments(sched: Sched, store: Store)
     assert message.id == new
     header, at = decode_header(message.body)
     assert message.body[at:] == '{"args":[5],"kwargs":{"x":"ü"}}'.encode()
-    assert (header.flags, header.retry_of, message.attempt) == (FLAG_RETRY, old, 1)
+    assert (header.flags, header.retry_of, message.attempt) == (FLAG_RETRY | FLAG_HAND, old, 1)
     assert sched("result", new, "-o", "json").data["retry_of"] == old, "while it runs, too"
     session.release([new])
     end(session, "q")
@@ -145,7 +145,7 @@ def test_what_was_lost_early_may_be_repeated_by_hand(sched: Sched, store: Store)
     session.release(["x1"], lost=True)
     assert sched("result", "x1", "-o", "json").data["state"] == "FAILURE"
     new = sched("retry", "x1", "-o", "json").data["id"]
-    assert decode_header(store.queues.body(new) or b"")[0].flags == FLAG_EARLY | FLAG_RETRY
+    assert decode_header(store.queues.body(new) or b"")[0].flags == FLAG_EARLY | FLAG_RETRY | FLAG_HAND
     session.take(["q"], 1)
     session.release([new], lost=True)
     assert sched("result", new, "-o", "json").data["retry_of"] == "x1", "a script that ends it names the old one too"

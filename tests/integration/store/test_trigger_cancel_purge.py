@@ -76,6 +76,35 @@ def test_a_forced_run_may_be_retried_beside_the_holder(bench: Bench) -> None:
     assert bench.hash(bench.keys.slots) == {"e": first}
 
 
+def test_whoever_else_uses_a_call_id_is_told_so(bench: Bench) -> None:
+    """A caller's own key: never a second run, whatever became of the first; a repeat after a lost reply is no such thing."""
+    bench.put()
+    first = bench.message(entry="e", overlap=Overlap.SKIP)
+
+    def ask() -> TriggerReply:
+        return bench.store.queues.trigger(first, entry="e", force=False, call_id="key", remembered_ms=HOUR_MS)
+
+    assert ask() == TriggerReply(True, "")
+    assert ask() == TriggerReply(True, "", repeated=True)
+    session = bench.open()
+    assert bench.take(session) == [first.id]
+    bench.finish(session, first.id, entry="e")
+    assert ask() == TriggerReply(True, "", repeated=True)
+    assert bench.live() == set()
+    assert HOUR_MS - 60_000 < bench.call_redis("PTTL", bench.keys.call("key")) <= HOUR_MS
+
+
+def test_a_refused_call_id_is_not_remembered(bench: Bench) -> None:
+    """It has started nothing; when the slot is free it does."""
+    bench.put()
+    holder, _ = trigger(bench)
+    assert not trigger(bench, call_id="key")[1].ok
+    session = bench.open()
+    bench.take(session)
+    bench.finish(session, holder, entry="e")
+    assert trigger(bench, call_id="key")[1] == TriggerReply(True, "")
+
+
 def test_a_repeated_trigger_adds_nothing(bench: Bench) -> None:
     """P5: after a lost reply it is no refusal either."""
     bench.put()
