@@ -7,6 +7,7 @@ transcripts anew: read the difference before you commit it. The steps:
     at 09:00[:00[.500]]                  set Redis' clock (5 January 2026, UTC)
     entry NAME "CRON" [field=value …]    declare or edit an entry; fields of `Entry`, durations in seconds (`countdown=60`)
     remove NAME · pause NAME [HH:MM] · resume NAME
+    skip NAME                            order that its next fire be skipped
     lead BEAT                            BEAT wins the term, and plans from what stands on Redis
     tick BEAT                            it arms what is to be armed; a leader that was overtaken is fenced
     tick BEAT until 09:10 every 5        … again and again, as the clock goes on
@@ -26,9 +27,12 @@ from typing import Any
 import pytest
 
 from scheduler.beat.plan import Batch, Plan
-from scheduler.fires import FireMaker, schedule_of, stretch
-from scheduler.model import Catchup, Entry, EntryRecord, Fire, Overlap, Pause
+from scheduler.errors import RefusedError
+from scheduler.fires import FireMaker, schedule_of, stretch, to_skip
+from scheduler.model import Catchup, Entry, EntryRecord, Fire, Overlap, Pause, SkipOrder
+from scheduler.store.registry import next_to_skip_ms
 from scheduler.timing import crontab
+from scheduler.wire import EXPIRES_SKIPPED, decode_header
 
 STORIES = sorted(Path(__file__).parent.glob("*.txt"))
 DAY_MS = int(datetime(2026, 1, 5, tzinfo=UTC).timestamp() * 1_000)
@@ -48,10 +52,13 @@ class Redis:
         self.states: dict[str, str] = {}
         self.armed: dict[str, Fire] = {}
         self.promoted_ms: dict[str, int] = {}
+        self.skips: dict[str, tuple[SkipOrder, ...]] = {}
 
     def record(self, name: str) -> EntryRecord:
         """As a reader sees it."""
-        return EntryRecord(name, self.entries.get(name), self.states.get(name, ""), self.pauses.get(name))
+        return EntryRecord(
+            name, self.entries.get(name), self.states.get(name, ""), self.pauses.get(name), self.skips.get(name, ())
+        )
 
     def change(self, name: str, *, moves: bool, limit_ms: int = 0) -> list[str]:
         """`change.lua`: withdraw or renew what is armed ahead, move the mark."""
@@ -64,8 +71,11 @@ class Redis:
                 del self.armed[id_]
                 lines.append(f"withdrawn {name} {clock(fire.due_ms)}")
             else:
-                self.armed[id_] = self.maker(name).fire(fire.due_ms, None, state="", now_ms=self.now_ms)
-                lines.append(f"renewed {name} {clock(fire.due_ms)}")
+                renewed = self.maker(name).fire(fire.due_ms, None, state="", now_ms=self.now_ms)
+                if any(order.due_ms == fire.due_ms for order in self.skips.get(name, ())):
+                    renewed = to_skip(renewed)
+                self.armed[id_] = renewed
+                lines.append(f"renewed {name} {clock(fire.due_ms)}{_to_be_skipped(renewed)}")
         self.revision += 1
         floor_ms = max(min(limit_ms, self.now_ms) if limit_ms else self.now_ms, self.promoted_ms.get(name, 0))
         mark_ms = floor_ms if moves or name not in self.states else old_mark_ms
@@ -96,7 +106,7 @@ class Redis:
                 self.states[fire.entry] = f"{revision} {fire.due_ms}"
                 self.armed[fire.id] = fire
                 late = " at " + clock(fire.at_ms) if fire.at_ms != fire.due_ms else ""
-                lines.append(f"armed {fire.entry} {clock(fire.due_ms)}{late}")
+                lines.append(f"armed {fire.entry} {clock(fire.due_ms)}{late}{_to_be_skipped(fire)}")
             elif revision == fire.state.split(" ")[0] and int(mark) >= fire.due_ms:
                 lines.append(f"duplicate {fire.entry} {clock(fire.due_ms)}")
             else:
@@ -107,10 +117,15 @@ class Redis:
     def promote(self) -> list[str]:
         """What is due leaves; policies are tested with the scripts."""
         due = sorted((fire for fire in self.armed.values() if fire.at_ms <= self.now_ms), key=lambda fire: fire.at_ms)
+        lines = []
         for fire in due:
             del self.armed[fire.id]
+            if _to_be_skipped(fire):
+                lines.append(f"skipped {fire.entry} withdrawn {clock(fire.due_ms)}")
+                continue
             self.promoted_ms[fire.entry] = max(self.promoted_ms.get(fire.entry, 0), fire.due_ms)
-        return [f"promoted {fire.entry} {clock(fire.due_ms)}" for fire in due]
+            lines.append(f"promoted {fire.entry} {clock(fire.due_ms)}")
+        return lines
 
 
 class Story:
@@ -148,6 +163,15 @@ class Story:
     def do_pause(self, name: str, until: str = "") -> list[str]:
         self.redis.pauses[name] = Pause(self.redis.now_ms, moment(until) if until else None)
         return self.tell(name, self.redis.change(name, moves=True))
+
+    def do_skip(self, name: str) -> list[str]:
+        redis = self.redis
+        try:
+            due_ms = next_to_skip_ms(redis.record(name), redis.now_ms, promoted_ms=redis.promoted_ms.get(name, 0))
+        except RefusedError as error:
+            return [str(error)]
+        redis.skips[name] = (*redis.skips.get(name, ()), SkipOrder(due_ms, redis.now_ms))
+        return self.tell(name, [f"to be skipped: {name} {clock(due_ms)}", *redis.change(name, moves=False)])
 
     def do_resume(self, name: str, until_ms: int = 0) -> list[str]:
         pause = self.redis.pauses.pop(name)
@@ -213,6 +237,10 @@ class Story:
                 plan.put(self.redis.record(name), self.redis.now_ms)
         self.unaware.clear()
         return lines
+
+
+def _to_be_skipped(fire: Fire) -> str:
+    return " to be skipped" if decode_header(fire.body)[0].expires_ms == EXPIRES_SKIPPED else ""
 
 
 def clock(ms: int) -> str:
