@@ -15,6 +15,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from types import FunctionType
 from typing import Any, overload
@@ -169,9 +170,11 @@ class Declarations:
         **options: Any,
     ) -> None:
         """See `scheduler.declare.entry`."""
+        frame = _caller_frame()
         declared = declared_entry(
-            name, task, when, args=args, kwargs=kwargs, options=options, place=_caller(), module=_caller_module()
-        )
+            name, task, when, args=args, kwargs=kwargs, options=options,
+            place=Place.at(frame.f_code.co_filename, frame.f_lineno), module=str(frame.f_globals.get("__name__", "")),
+        )  # fmt: skip
         what = f"entry {name!r}"
         before = self.entries.get(name)
         if before is not None and not (self._lenient and before.place.file == declared.place.file):
@@ -267,9 +270,9 @@ def task_complaint(declared: Declared, task: Task) -> str | None:
     return None
 
 
+@lru_cache(maxsize=4096)
 def relative(file: str, folder: Path | None) -> str:
     """*file* relative to *folder*, or as it is where it lies elsewhere."""
-    # Text, as the two come from one place: paths would take a third of the time of a load.
     return file if folder is None else file.removeprefix(f"{folder}{os.sep}")
 
 
@@ -404,10 +407,6 @@ def calling_place() -> str:
     """The user's line that is asking, ``jobs.py:12``, for people."""
     place = _caller()
     return f"{Path(place.file).name}:{place.line}"
-
-
-def _caller_module() -> str:
-    return str(_caller_frame().f_globals.get("__name__", ""))
 
 
 def _caller_frame() -> Any:

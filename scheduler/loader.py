@@ -29,7 +29,7 @@ from scheduler.home import Home
 from scheduler.importing import Importing
 from scheduler.mistakes import Mistake
 from scheduler.model import Entry
-from scheduler.resolve import resolve_entry
+from scheduler.resolve import Whens, resolve_entry
 from scheduler.task import Place, Task
 from scheduler.timing.settling import Patience, Settling
 
@@ -104,6 +104,8 @@ class _Load:
         self.mistakes: list[Mistake] = self.importing.mistakes
         self.warnings: list[Mistake] = []
         self.complete = True
+        self.whens = Whens()
+        self._folders: dict[str, Path] = {}
         self.at_ms = at_ms
         self.patience = Patience()
 
@@ -128,13 +130,14 @@ class _Load:
         assert current() is self.declarations, "a schedule file must not replace the collector"
         entries = self._resolve_all()
         broken = frozenset(mistake.file for mistake in self.mistakes if mistake.file)
+        good = {n: e for n, e in entries.items() if self._file(n) not in broken} if broken else entries
         tasks = {
             name: task
             for name, task in self.declarations.tasks.items()
             if task.fn.__module__ not in self.importing.failed
         }
         return Loaded(
-            registry=Registry(MappingProxyType({n: e for n, e in entries.items() if self._file(n) not in broken})),
+            registry=Registry(MappingProxyType(good)),
             tasks=MappingProxyType(tasks),
             mistakes=tuple(sorted(self.mistakes, key=lambda mistake: (mistake.file, mistake.line))),
             broken_files=broken,
@@ -256,12 +259,15 @@ class _Load:
             self._note_at(declared.place, f"{what}: there is no task {declared.task!r}", remedy, entry=declared.name)
             return None
         try:
-            if complaint := task_complaint(declared, task):
+            # Where the task was given as such, it was compared when the entry was declared.
+            if isinstance(declared.task, str) and (complaint := task_complaint(declared, task)):
                 self._note_at(declared.place, f"{what}: {complaint}", "", entry=declared.name)
                 return None
             source = self.declarations.shown(declared.place)
-            settling = Settling(self.at_ms, Path(declared.place.file).parent, self.patience, [])
-            entry = resolve_entry(declared, task, self.config, self.router, source=source, settling=settling)
+            settling = Settling(self.at_ms, self._folder_of(declared.place.file), self.patience, [])
+            entry = resolve_entry(
+                declared, task, self.config, self.router, source=source, settling=settling, whens=self.whens
+            )
             for warning in settling.notes:
                 place = declared.place
                 self.warnings.append(
@@ -278,6 +284,12 @@ class _Load:
         return None
 
     # ── noting ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _folder_of(self, file: str) -> Path:
+        folder = self._folders.get(file)
+        if folder is None:
+            folder = self._folders[file] = Path(file).parent
+        return folder
 
     def _file(self, entry: str) -> str:
         return relative(self.declarations.entries[entry].place.file, self.base)

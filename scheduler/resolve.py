@@ -7,6 +7,9 @@ Here everything that was left unsaid finds its value: the zone, the queue, and w
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -18,6 +21,7 @@ from scheduler.model import Entry, Origin
 from scheduler.options import TaskOptions
 from scheduler.routing import Router
 from scheduler.task import Task
+from scheduler.timing import Schedule
 from scheduler.timing.settling import Settling
 from scheduler.timing.zones import get_zone
 
@@ -25,8 +29,53 @@ FRAME_BYTES = 1_024
 """What a message holds beside its arguments, at most."""
 
 
+class Whens:
+    """
+    What the schedules of one load come to; entries that were given the same object share that.
+
+    By the object, not by what it means: two that mean the same may be written differently.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[int, str, Path], _When] = {}
+
+    def data(self, when: Schedule, zone: str, name: str, settling: Settling) -> dict[str, Any]:
+        """
+        *when* in *zone*, settled for an entry of this name, as data that nobody changes.
+
+        Raises:
+            InvalidScheduleError: It cannot be settled for an entry of this name.
+        """
+        key = (id(when), zone, settling.folder)
+        found = self._found.get(key)
+        if found is None:
+            own = settling._replace(notes=[])
+            schedule = when.in_zone(zone).settled(own)
+            notes = (*own.notes, *schedule.warnings())
+            found = self._found[key] = _When(when, schedule, schedule.as_data(), notes)
+        settling.notes.extend(found.notes)
+        named = found.schedule.for_entry(name)
+        return found.data if named is found.schedule else named.as_data()
+
+
+class _When(NamedTuple):
+    """A schedule as it was given, which is kept so that no other takes its place in memory; and what it comes to."""
+
+    given: Schedule
+    schedule: Schedule
+    data: dict[str, Any]
+    notes: tuple[str, ...]
+
+
 def resolve_entry(
-    declared: Declared, task: Task | None, config: Config, router: Router, *, source: str, settling: Settling
+    declared: Declared,
+    task: Task | None,
+    config: Config,
+    router: Router,
+    *,
+    source: str,
+    settling: Settling,
+    whens: Whens | None = None,
 ) -> Entry:
     """
     The entry for *declared*, whose task is *task*, complete.
@@ -35,6 +84,7 @@ def resolve_entry(
         task: None where its code is not here: then what it would say of its runs is at the defaults.
         source: ``schedules/reports.py:12``.
         settling: What asks a schedule that exists only as an object; warnings are left in its notes.
+        whens: Shared by all entries of a load.
 
     Raises:
         InvalidEntryError: It cannot be met, or is too large to be sent.
@@ -47,19 +97,18 @@ def resolve_entry(
     start_ms, until_ms = _moment_ms(options.start, zone), _moment_ms(options.until, zone)
     if start_ms is not None and until_ms is not None and until_ms <= start_ms:
         raise InvalidEntryError(f"until {options.until} is not after start {options.start} (timezone {zone})")
-    size = len(declared.args) + len(declared.kwargs) + len(msgspec.json.encode(options.headers)) + FRAME_BYTES
+    headers = len(msgspec.json.encode(options.headers)) if options.headers else 0
+    size = len(declared.args) + len(declared.kwargs) + headers + FRAME_BYTES
     if size > config.message_bytes_max:
         raise InvalidEntryError(
             f"its arguments make a message of {size} bytes, message_bytes_max allows {config.message_bytes_max}; "
             "pass a reference instead of the data"
         )
-    schedule = declared.when.in_zone(zone).settled(settling)
-    settling.notes.extend(schedule.warnings())
     expires = of_task.expires if options.expires is None else options.expires
     return Entry(
         name=declared.name,
         task=declared.task_name,
-        schedule=schedule.for_entry(declared.name).as_data(),
+        schedule=(whens or Whens()).data(declared.when, zone, declared.name, settling),
         queue=options.queue or of_task.queue or _routed(declared, router),
         args=declared.args,
         kwargs=declared.kwargs,
@@ -82,7 +131,7 @@ def resolve_entry(
         run=options.run,
         watch=options.watch,
         tags=options.tags,
-        description=options.description or _first_line(task),
+        description=options.description or _first_line(task.fn.__doc__ if task is not None else None),
         headers=dict(options.headers),
         source=source,
         origin=Origin.FILE,
@@ -90,6 +139,8 @@ def resolve_entry(
 
 
 def _routed(declared: Declared, router: Router) -> str:
+    if not router.asks_callables:
+        return router.queue(declared.task_name)
     return router.queue(declared.task_name, msgspec.json.decode(declared.args), msgspec.json.decode(declared.kwargs))
 
 
@@ -100,7 +151,8 @@ def _moment_ms(moment: datetime | None, zone: str) -> int | None:
     return to_ms(aware(moment) if moment.tzinfo is not None else moment.replace(tzinfo=get_zone(zone)))
 
 
-def _first_line(task: Task | None) -> str:
-    """What the function's docstring says first: people look for it in `sched show`."""
-    lines = (task.fn.__doc__ or "").strip().splitlines() if task is not None else []
+@lru_cache(maxsize=1024)
+def _first_line(text: str | None) -> str:
+    """What a function's docstring says first: people look for it in `sched show`."""
+    lines = (text or "").strip().splitlines()
     return lines[0].strip()[:200] if lines else ""

@@ -33,6 +33,8 @@ from scheduler.timing.table import renew_at_ms
 from scheduler.wire import encode_entry
 
 LOAD_S_MAX = 60.0
+PLAIN_KINDS = ("crontab", "every")
+"""Schedules that hold no other."""
 PR_SET_PDEATHSIG = 1
 """prctl(2): the signal we get when our parent dies."""
 
@@ -170,7 +172,7 @@ def load_here(request: LoadRequest) -> tuple[LoadReply, list[bytes]]:
     entries = list(loaded.registry.entries.values())
     definitions = [encode_entry(entry) + b"\n" for entry in entries]
     reply = LoadReply(
-        asked=[entry for entry in entries if renew_at_ms(entry.schedule) is not None],
+        asked=[entry for entry in entries if _holds_tables(entry)],
         mistakes=[str(mistake) for mistake in loaded.mistakes],
         broken_files=sorted(loaded.broken_files),
         complete=loaded.complete,
@@ -181,11 +183,16 @@ def load_here(request: LoadRequest) -> tuple[LoadReply, list[bytes]]:
     return reply, definitions
 
 
+def _holds_tables(entry: Entry) -> bool:
+    # Most schedules are plain ones, and need not be looked through.
+    return entry.schedule.get("kind") not in PLAIN_KINDS and renew_at_ms(entry.schedule) is not None
+
+
 def _digest(entries: Sequence[Entry], definitions: Sequence[bytes], broken_files: Iterable[str]) -> str:
     """What tells two loads of different files apart. Tables are left out: they differ by when they were asked."""
     digest = hashlib.sha256(repr(sorted(broken_files)).encode())
     for entry, definition in zip(entries, definitions, strict=True):
-        if renew_at_ms(entry.schedule) is not None:
+        if _holds_tables(entry):
             digest.update(encode_entry(msgspec.structs.replace(entry, schedule={})))
         else:
             digest.update(definition)
