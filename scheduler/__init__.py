@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from scheduler.errors import Ignore, Reject, Retry, SchedError, SoftTimeLimitExceeded
     from scheduler.result import AsyncResult
     from scheduler.task import MaxRetriesExceededError, Task
-    from scheduler.timing import between, crontab, every, holidays, once
+    from scheduler.timing import between, crontab, every, holidays, once, rrule
 
 __all__ = [
     "App",
@@ -43,6 +43,7 @@ __all__ = [
     "every",
     "holidays",
     "once",
+    "rrule",
     "schedule",
     "task",
 ]
@@ -65,6 +66,7 @@ _HOMES = {
     "every": "scheduler.timing",
     "holidays": "scheduler.timing",
     "once": "scheduler.timing",
+    "rrule": "scheduler.timing",
     "schedule": "scheduler.declare",
 }
 

@@ -12,6 +12,7 @@ from scheduler.timing.crontab import crontab
 from scheduler.timing.data import schedule_from_data, window_from_data
 from scheduler.timing.every import every
 from scheduler.timing.once import once
+from scheduler.timing.rrule import rrule
 from scheduler.timing.window import Window
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "every",
     "holidays",
     "once",
+    "rrule",
     "schedule_from_data",
     "window_from_data",
 ]

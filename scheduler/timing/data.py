@@ -14,6 +14,7 @@ from scheduler.timing.combine_windows import DEPTH_MAX, KINDS, PARTS_MAX
 from scheduler.timing.crontab import crontab
 from scheduler.timing.every import every
 from scheduler.timing.once import once
+from scheduler.timing.rrule import rrule
 from scheduler.timing.table import Table
 from scheduler.timing.window import Window
 from scheduler.timing.wording import shown
@@ -89,6 +90,10 @@ def _once(arguments: dict[str, Any]) -> Schedule:
     return once(**arguments)
 
 
+def _rrule(arguments: dict[str, Any]) -> Schedule:
+    return rrule(arguments.pop("text"), **arguments)
+
+
 def _between(arguments: dict[str, Any]) -> Window:
     return between(**arguments)
 
@@ -105,6 +110,7 @@ _BUILDERS: dict[str, Callable[[dict[str, Any]], Schedule | Window]] = {
     "crontab": _crontab,
     "every": _every,
     "once": _once,
+    "rrule": _rrule,
     "between": _between,
     "holidays": _holidays,
     "table": _table,

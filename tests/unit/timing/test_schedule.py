@@ -14,7 +14,7 @@ import pytest
 from apscheduler.triggers.base import BaseTrigger
 
 from scheduler.errors import InvalidScheduleError
-from scheduler.timing import Schedule, between, crontab, every, once, schedule_from_data
+from scheduler.timing import Schedule, between, crontab, every, once, rrule, schedule_from_data
 
 START = datetime(2026, 11, 1, 4, 30, tzinfo=UTC)
 BERLIN = "Europe/Berlin"
@@ -52,6 +52,16 @@ DISTINCT: list[Schedule] = [
     once("2026-12-01T09:00"),
     once("2026-12-01T09:00", tz=BERLIN),
     once("2026-12-01T09:00Z"),
+    rrule("FREQ=MONTHLY;BYDAY=-1FR"),
+    rrule("FREQ=MONTHLY;BYDAY=-1FR", tz=BERLIN),
+    rrule("FREQ=MONTHLY;BYDAY=-1FR", start="2026-01-01"),
+    rrule("FREQ=MONTHLY;BYDAY=-1FR", start="2026-01-01T00:00Z"),
+    rrule("FREQ=MONTHLY;BYDAY=-1FR;COUNT=5", start="2026-01-01"),
+    rrule("FREQ=MONTHLY;BYDAY=-1FR;UNTIL=20261231"),
+    rrule("FREQ=MONTHLY;BYDAY=-1FR;UNTIL=20261231T000000Z"),
+    rrule("FREQ=MONTHLY;BYDAY=FR;BYSETPOS=-1"),
+    rrule("FREQ=HOURLY;INTERVAL=5;BYDAY=MO"),
+    rrule("RRULE:FREQ=DAILY\nEXDATE:20260105,20260106T000000\nRDATE:20260107T120000"),
     crontab("0 9 * * *") | every("7m"),
     crontab("0 9 * * *", tz=BERLIN) | every("7m", tz=BERLIN),
     crontab("0 9 * * *") & every("7m"),
@@ -64,7 +74,7 @@ DISTINCT: list[Schedule] = [
     every("15m", tz=BERLIN) & (between("22:00", "06:00") - between("2026-12-24", "2026-12-26")),
     (crontab("0 9 * * *") | crontab("0 8 * * *")) - between("2026-12-24", "2026-12-26T12:00:00Z"),
 ]
-NAMES = {"crontab": crontab, "every": every, "once": once, "between": between}
+NAMES = {"crontab": crontab, "every": every, "once": once, "between": between, "rrule": rrule}
 
 
 def test_distinct_schedules_differ() -> None:
@@ -91,6 +101,9 @@ def test_distinct_schedules_differ() -> None:
         (every(years=1), every(months=12)),
         (every(days=1, at="09:00", anchor=date(2026, 1, 1)), every(days=1, anchor="2026-01-01T09:00")),
         (once("2026-12-01T09:00", tz=BERLIN), once(datetime(2026, 12, 1, 8, tzinfo=UTC), tz=BERLIN)),
+        (rrule("FREQ=WEEKLY;BYDAY=MO,FR"), rrule("rrule:byday=fr, mo,FR;interval=1;freq=weekly;wkst=mo;")),
+        (rrule("DTSTART:20260101T090000\nFREQ=DAILY"), rrule("FREQ=DAILY", start=datetime(2026, 1, 1, 9))),
+        (rrule("FREQ=MONTHLY;BYMONTHDAY=01,-1"), rrule("FREQ=MONTHLY;BYMONTHDAY=-1,+1")),
         (every("1h") | crontab("5 * * * *"), crontab("5 * * * *") | every("1h")),
         (every("1h") & crontab("0 9 * * *"), crontab("0 9 * * *") & every("1h") & every(3600)),
         (every("1h") | every(3600), every("1h")),
