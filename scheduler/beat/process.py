@@ -15,6 +15,7 @@ import msgspec
 
 from scheduler.beat.election import Candidate, Won, newer_beats
 from scheduler.beat.load import Loaded, Loading, LoadReply, LoadRequest
+from scheduler.beat.lookout import Lookout
 from scheduler.beat.plan import Plan
 from scheduler.beat.promoter import FOLLOWER_LAG_MS, Promoter
 from scheduler.beat.reign import Reign
@@ -102,6 +103,7 @@ class Beat:
         os.set_blocking(self._pipe_in, False)
         self._fed_mono_s = 0.0
         self._watchdog_s = watchdog_s()
+        self._lookout = Lookout(config, store, name=name, load=load)
 
     def listen(self) -> None:
         """Take signals. To be called in the main thread."""
@@ -124,6 +126,7 @@ class Beat:
         except StoreUnavailableError as error:
             self._say_away(error)
         self.reload()
+        self._lookout.start()
         self._ready()
         while not self._stopping:
             try:
@@ -328,6 +331,7 @@ class Beat:
         return bool(newer)
 
     def _leave(self) -> None:
+        self._lookout.stop()
         if self._loading is not None:
             self._loading.kill()
         try:

@@ -10,6 +10,7 @@ from scheduler.store.keys import Keys
 
 if TYPE_CHECKING:
     from scheduler.config import Config
+    from scheduler.store.alerts import Alerts
     from scheduler.store.audit import Audit
     from scheduler.store.change import Changer
     from scheduler.store.history import History
@@ -108,6 +109,13 @@ class Store:
         from scheduler.store.history import History  # noqa: PLC0415
 
         return History(self.connection, self.keys)
+
+    @cached_property
+    def alerts(self) -> Alerts:
+        """What is wrong now, and what is to be sent about it."""
+        from scheduler.store.alerts import Alerts  # noqa: PLC0415
+
+        return Alerts(self.connection, self.keys)
 
     def close(self) -> None:
         """Close the connections. The next call opens them again."""

@@ -17,6 +17,7 @@ For ever (the short list; each is bounded by the number of entries, queues or li
     {ns}:last              hash    entry → "state finished_ms succeeded_ms     end (finish, cancel, reclaim, …); change
                                    failures", see scheduler/alarm.py
     {ns}:watched           hash    entry with a `watch` → since when, in ms    change
+    {ns}:alerts            hash    what it is about → Alert that is open       settle_alert
     {ns}:queues            set     queues that ever held a message             enqueue, arm, change
 
 As long as a message lives (P5: each is in exactly one place)
@@ -44,6 +45,15 @@ As long as a process lives (removed when it ends, or by whoever reclaims it)
 With a bound or a lifetime
 
     {ns}:audit             list    Note as JSON, newest last; 10,000 at most   change, and what else people ask for
+    {ns}:alert_log         list    Notice as JSON, newest last; 500 at most    settle_alert, settle_line
+    {ns}:outbox            zset    hook scored by when it is tried next, in    settle_alert; collect, settle_line
+                                   ms; only those that have something to send
+    {ns}:outbox:HOOK       list    Alert as JSON, newest last; 1,000 at most   settle_alert; gone when sent or given up
+    {ns}:outbox_failures   hash    hook → failed tries in a row, while not 0   settle_line
+    {ns}:pings             zset    the same for entries with a `ping_url`;     take, end; collect, settle_line
+                                   1,000 at most
+    {ns}:pings:ENTRY       list    Ping as JSON, newest last; 20 at most       take, end; gone when sent or given up
+    {ns}:pings_failures    hash    entry → failed tries in a row, while not 0  settle_line
     {ns}:runs              list    Run, newest last; 10,000 at most            end, drop
     {ns}:e:E:runs          list    the entry's own; 20 at most                 end, drop; removed with the entry
     {ns}:e:E:counts        hash    outcome → how often; never capped           promote, arm; removed with the entry
@@ -85,6 +95,12 @@ class Keys:
         self.audit = prefix + "audit"
         self.last = prefix + "last"
         self.watched = prefix + "watched"
+        self.alerts = prefix + "alerts"
+        self.alert_log = prefix + "alert_log"
+        self.outbox = prefix + "outbox"
+        self.outbox_failures = prefix + "outbox_failures"
+        self.pings = prefix + "pings"
+        self.pings_failures = prefix + "pings_failures"
         self.queues = prefix + "queues"
         self.messages = prefix + "messages"
         self.tries = prefix + "tries"
@@ -141,6 +157,10 @@ class Keys:
     def entry_counts(self, entry: str) -> str:
         """The outcome counters of *entry*."""
         return f"{self.prefix}e:{entry}:counts"
+
+    def outbox_line(self, hook: str) -> str:
+        """What is to be sent to *hook*."""
+        return f"{self.outbox}:{hook}"
 
     def result(self, id_: str) -> str:
         """The result of run *id_*."""

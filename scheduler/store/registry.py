@@ -94,6 +94,13 @@ class RegistryStore:
         pause = Pause(now_ms, until_ms, reason, by)
         return self._change_one(name, lambda record: _pausing(record, pause))
 
+    def pause_as_it_stands(self, record: EntryRecord, *, reason: str, by: str) -> bool:
+        """Pause *record* if it stands as it was read, and is not paused; whether that was so."""
+        if record.entry is None or record.pause is not None:
+            return False
+        pause = Pause(self._changer.now_ms(), None, reason, by)
+        return not self._changer.apply([_pausing(record, pause)])
+
     def resume(self, name: str, *, until_ms: int = 0, by: str = "", reason: str = "") -> EntryRecord:
         """
         End the pause of *name*, if it is paused. What lay inside it is not fired.

@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from scheduler.alarm import Alert, Kind
 from scheduler.errors import ResultTimeoutError
 from scheduler.model import Overlap, Skip
 from scheduler.store import keys as page
@@ -69,6 +70,11 @@ def everything(bench: Bench) -> None:
     store.queues.purge("q")
     assert delayed
     assert purged
+    alert = Alert(id="1", kind=Kind.TEST, text="x", at_ms=bench.now_ms)
+    store.alerts.settle(alert, ("https://one", "https://other"))
+    sent, failed = store.alerts.collect().parcels
+    store.alerts.sent(sent, sent.items, again_ms=None)
+    store.alerts.sent(failed, failed.items, again_ms=1)
     store.loads.publish({}, clean=True, mistakes=(), by="b")
     session.close()
     store.leadership.resign(term.number, term.holder)

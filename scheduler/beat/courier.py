@@ -1,0 +1,188 @@
+"""
+Sends what is to be told: alerts to the hooks, pings to the addresses of entries.
+
+    collect ─▶ a line each for a thread of its own ─▶ sent, in order ─▶ settle: gone · waits and is tried again · given up
+
+A line is one hook, or one entry that is pinged: what hangs holds up its own line only. At least once: who dies while he sends is
+followed by another beat, which sends it again. After an hour of trying a notice is given up, and the log of alerts says so.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from scheduler.alarm import Alert, Kind, resend_ms
+from scheduler.beat.hook import Answer, call_url
+from scheduler.clock import iso
+from scheduler.config import redact_address
+from scheduler.errors import StoreError
+from scheduler.log import event
+from scheduler.store import Store
+from scheduler.store.alerts import LEASE_MS, Notice, Parcel
+
+SENDERS_MAX = 8
+"""So many lines are sent at once."""
+STUCK_S = LEASE_MS / 1000
+"""A line that takes longer than its lease is somebody else's by then; its thread counts no more."""
+STUCK_MAX = 32
+"""With so many threads that do not come back no more are begun."""
+GIVEN_UP_MS = 3_600_000
+LOOK_S = 1.0
+ALONE_TRIES = 5
+"""Without Redis there is no line: so often a hook is tried then, 2 s, 4 s, … apart."""
+
+log = logging.getLogger("scheduler.beat")
+
+
+class Courier:
+    """
+    Sends for one beat.
+
+    Args:
+        hooks: What the settings name: only these callables are run, whatever stands on Redis.
+        run_callable: Runs a callable with these messages, in a process of its own.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        hooks: Sequence[str],
+        run_callable: Callable[[str, Sequence[Mapping[str, Any]]], Answer],
+    ) -> None:
+        self._store = store
+        self._alerts = store.alerts
+        self._namespace = store.keys.namespace
+        self._hooks = tuple(hooks)
+        self._run_callable = run_callable
+        self._sending: list[tuple[threading.Thread, float]] = []
+
+    def turn(self) -> float:
+        """Begin to send what is to be sent now; seconds until there may be more. Raises `StoreError`."""
+        free = self._free()
+        if free <= 0:
+            return LOOK_S
+        collected = self._alerts.collect(min(free, SENDERS_MAX) // 2 or 1)
+        for parcel in collected.parcels:
+            self._begin(self._deliver, parcel, collected.now_ms)
+        if collected.next_ms is None:
+            return LOOK_S
+        return min(LOOK_S, max(0.05, (collected.next_ms - collected.now_ms) / 1000))
+
+    def tell_alone(self, alert: Alert) -> None:
+        """Send *alert* to every hook, without Redis."""
+        for hook in self._hooks:
+            self._begin(self._deliver_alone, hook, alert)
+
+    def wait(self, seconds_max: float) -> None:
+        """Until what is being sent has been, *seconds_max* at most."""
+        deadline = time.monotonic() + seconds_max
+        for thread, _ in self._sending:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _free(self) -> int:
+        now_mono_s = time.monotonic()
+        self._sending = [(thread, since) for thread, since in self._sending if thread.is_alive()]
+        busy = sum(now_mono_s - since < STUCK_S for _, since in self._sending)
+        return 0 if len(self._sending) >= STUCK_MAX else SENDERS_MAX - busy
+
+    def _begin(self, work: Callable[..., None], *args: Any) -> None:
+        # Not of a pool: what does not come back must not keep others from working, nor the beat from ending.
+        thread = threading.Thread(target=work, args=args, name="sender", daemon=True)
+        self._sending.append((thread, time.monotonic()))
+        thread.start()
+
+    def _deliver(self, parcel: Parcel, now_ms: int) -> None:
+        try:
+            self._deliver_alerts(parcel, now_ms)
+        except StoreError as error:
+            # It stays ours until the lease is over, and is sent again then.
+            event(log, "hook.unsettled", level=logging.WARNING, to=redact_address(parcel.name), error=str(error))
+
+    def _deliver_alerts(self, parcel: Parcel, now_ms: int) -> None:
+        alerts = [_decode_alert(item) for item in parcel.items]
+        answer = self.send(parcel.name, alerts)
+        to = redact_address(parcel.name)
+        newest = alerts[-1]
+        tell = partial(Notice, kind=newest.kind, alert=newest.id, entry=newest.entry, to=to, at_ms=now_ms)
+        if answer.ok:
+            event(log, "hook.told", to=to, count=len(alerts), answer=answer.text)
+            text = answer.text if len(alerts) == 1 else f"{len(alerts)} at once: {answer.text}"
+            self._alerts.sent(parcel, parcel.items, again_ms=None, notice=tell(what="sent", text=text))
+            return
+        stale = [
+            item
+            for item, alert in zip(parcel.items, alerts, strict=True)
+            if now_ms - (alert.over_ms or alert.at_ms) > GIVEN_UP_MS
+        ]
+        event(
+            log, "hook.given_up" if stale else "hook.failed", level=logging.ERROR if stale else logging.WARNING, to=to,
+            tries=parcel.failures + 1, error=answer.text,
+        )  # fmt: skip
+        notice = None
+        if stale:
+            notice = tell(what="dropped", text=f"{len(stale)} given up after an hour: {answer.text}")
+        elif not parcel.failures:
+            notice = tell(what="failed", text=f"{answer.text}; it is tried again")
+        self._alerts.sent(parcel, stale, again_ms=resend_ms(parcel.failures + 1), notice=notice)
+
+    def _deliver_alone(self, hook: str, alert: Alert) -> None:
+        for failures in range(1, ALONE_TRIES + 1):
+            answer = self.send(hook, [alert])
+            if answer.ok:
+                event(log, "hook.told", to=redact_address(hook), count=1, answer=answer.text)
+                return
+            level = logging.ERROR if failures == ALONE_TRIES else logging.WARNING
+            event(log, "hook.failed", level=level, to=redact_address(hook), tries=failures, error=answer.text)
+            time.sleep(resend_ms(failures) / 1000)
+
+    def send(self, hook: str, alerts: Sequence[Alert]) -> Answer:
+        """Tell *hook* of *alerts*, in one go."""
+        messages = [message(alert, self._namespace) for alert in alerts]
+        if "/" in hook:
+            return call_url(hook, msgspec.json.encode(together(messages)))
+        if hook not in self._hooks:
+            return Answer(False, "this beat's settings do not name it")
+        return self._run_callable(hook, messages)
+
+
+def message(alert: Alert, namespace: str) -> dict[str, Any]:
+    """What a hook gets of *alert*; `text` alone is what chat services show."""
+    return {
+        "text": f"[{namespace}] {alert.text}",
+        "state": "over" if alert.over_ms else "raised",
+        "kind": str(alert.kind),
+        "entry": alert.entry or None,
+        "due": iso(alert.due_ms or None),
+        "failures": alert.failures or None,
+        "error": alert.error or None,
+        "raised_at": iso(alert.at_ms or None),
+        "over_at": iso(alert.over_ms or None),
+        "beat": alert.by or None,
+        "namespace": namespace,
+        "id": alert.id,
+    }
+
+
+def together(messages: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """One message, or several as one: their texts are lines of its text."""
+    if len(messages) == 1:
+        return messages[0]
+    text = "\n".join(str(one["text"]) for one in messages)
+    return {"text": text, "kind": "several", "namespace": messages[0]["namespace"], "alerts": list(messages)}
+
+
+def test_alert(alert_id: str, at_ms: int, by: str) -> Alert:
+    """What `sched alerts --test` sends."""
+    text = f"this is a test by {by}: nothing is wrong, and alerts reach you"
+    return Alert(id=alert_id, kind=Kind.TEST, text=text, by=by, at_ms=at_ms)
+
+
+_decode_alert = msgspec.json.Decoder(Alert).decode
