@@ -6,6 +6,7 @@ calling process, through the steps that a worker takes. The fixtures of `schedul
 own, and real workers.
 """
 
+from scheduler.testing.eager import Eager, eager
 from scheduler.testing.simulation import Fires, Peak, Simulation, simulate
 
-__all__ = ["Fires", "Peak", "Simulation", "simulate"]
+__all__ = ["Eager", "Fires", "Peak", "Simulation", "eager", "simulate"]

@@ -65,7 +65,7 @@ def simulate(
     """
     config = config or settings_of(source)
     zone = get_zone(zone_name(tz or config.timezone))
-    span = Span(_moment_ms(start, zone, "start"), _moment_ms(end, zone, "end"))
+    span = Span(moment_ms(start, zone, "start"), moment_ms(end, zone, "end"))
     if span.to_ms <= span.from_ms:
         raise ValueError(f"simulate: end {end} is not after start {start}")
     pauses = {name: _spans(name, spans, zone) for name, spans in (paused or {}).items()}
@@ -130,7 +130,7 @@ class Fires(Sequence[datetime]):
 
     def between(self, start: Moment, end: Moment) -> Fires:
         """Those from *start* on, up to but without *end*."""
-        return self._within(_moment_ms(start, self.zone, "start"), _moment_ms(end, self.zone, "end"))
+        return self._within(moment_ms(start, self.zone, "start"), moment_ms(end, self.zone, "end"))
 
     def on(self, day: date | str) -> Fires:
         """Those of one day in the entry's zone."""
@@ -139,12 +139,12 @@ class Fires(Sequence[datetime]):
 
     def next(self, after: Moment) -> datetime | None:
         """The first one after *after*, or None where there is none in the span."""
-        at = bisect_right(self._due, _moment_ms(after, self.zone, "after"))
+        at = bisect_right(self._due, moment_ms(after, self.zone, "after"))
         return from_ms(self._due[at]) if at < len(self._due) else None
 
     def previous(self, before: Moment) -> datetime | None:
         """The last one before *before*, or None where there is none in the span."""
-        at = bisect_left(self._due, _moment_ms(before, self.zone, "before"))
+        at = bisect_left(self._due, moment_ms(before, self.zone, "before"))
         return from_ms(self._due[at - 1]) if at else None
 
     def overlaps(self, lasting: Duration) -> Fires:
@@ -184,7 +184,7 @@ class Fires(Sequence[datetime]):
     def __contains__(self, moment: object) -> bool:
         if not isinstance(moment, datetime | date | str):
             return False
-        at_ms = _moment_ms(moment, self.zone, "moment")
+        at_ms = moment_ms(moment, self.zone, "moment")
         at = bisect_left(self._due, at_ms)
         return at < len(self._due) and self._due[at] == at_ms
 
@@ -272,7 +272,7 @@ class Simulation:
 
     def between(self, start: Moment, end: Moment) -> list[tuple[datetime, str]]:
         """All fires from *start* on, up to but without *end*, as moment and name, in their order."""
-        from_ms_, to_ms_ = _moment_ms(start, self._zone, "start"), _moment_ms(end, self._zone, "end")
+        from_ms_, to_ms_ = moment_ms(start, self._zone, "start"), moment_ms(end, self._zone, "end")
         streams = [
             [(at, name) for at in due[bisect_left(due, from_ms_) : bisect_left(due, to_ms_)]]
             for name in sorted(self)
@@ -329,21 +329,21 @@ def _any_within(moments: array[int], from_ms_: int, length_ms: int) -> bool:
 
 def _spans(name: str, spans: Iterable[tuple[Moment, Moment]], zone: tzinfo) -> list[Span]:
     what = f"paused[{name!r}]"
-    return [Span(_moment_ms(start, zone, what), _moment_ms(end, zone, what)) for start, end in spans]
+    return [Span(moment_ms(start, zone, what), moment_ms(end, zone, what)) for start, end in spans]
 
 
-def _moment_ms(moment: Moment, zone: tzinfo, what: str) -> int:
+def moment_ms(moment: Moment, zone: tzinfo, what: str) -> int:
     """*moment* in ms; one without a zone is local to *zone*."""
     if isinstance(moment, str):
         try:
             moment = datetime.fromisoformat(moment)
         except ValueError:
             raise ValueError(
-                f"simulate: {what} {moment!r}: expected ISO text such as '2026-01-01' or '2026-01-01 09:00'"
+                f"{what} {moment!r}: expected ISO text such as '2026-01-01' or '2026-01-01 09:00'"
             ) from None
     elif not isinstance(moment, datetime):
         if not isinstance(moment, date):
-            raise TypeError(f"simulate: {what} {moment!r}: expected text, a date or a datetime")
+            raise TypeError(f"{what} {moment!r}: expected text, a date or a datetime")
         moment = datetime.combine(moment, time())
     return to_ms(moment if moment.tzinfo is not None else moment.replace(tzinfo=zone))
 
@@ -353,7 +353,7 @@ def _day(day: date | str) -> date:
         try:
             return date.fromisoformat(day)
         except ValueError:
-            raise ValueError(f"simulate: day {day!r}: expected a day such as '2026-01-31'") from None
+            raise ValueError(f"day {day!r}: expected a day such as '2026-01-31'") from None
     return day
 
 

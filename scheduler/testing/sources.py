@@ -10,7 +10,7 @@ from pathlib import Path
 
 from scheduler.app import App
 from scheduler.config import Config, load_config
-from scheduler.declare import PACKAGE, Declared, set_current
+from scheduler.declare import PACKAGE, Declarations, Declared, set_current
 from scheduler.errors import BrokenFileError, InvalidEntryError
 from scheduler.importing import Importing
 from scheduler.loader import Loaded, Registry, load
@@ -36,7 +36,8 @@ def entries_of(source: Source, config: Config, at_ms: int) -> list[Entry]:
         TypeError: *source* is something else.
     """
     if isinstance(source, App):
-        return _of_app(source, config, at_ms)
+        # What the App itself declares; its folder of schedule files is another source.
+        return entries_declared(source.declarations, config, at_ms)
     if isinstance(source, str | os.PathLike):
         return _of_loaded(_loaded(Path(source), config, at_ms))
     if isinstance(source, Loaded):
@@ -59,22 +60,23 @@ def settings_of(source: Source) -> Config:
     return source.config if isinstance(source, App) else load_config()
 
 
-def _of_app(app: App, config: Config, at_ms: int) -> list[Entry]:
-    """What the App itself declares; its folder of schedule files is another source."""
+def entries_declared(declarations: Declarations, config: Config, at_ms: int, *, only: str | None = None) -> list[Entry]:
+    """The entries among *declarations*, resolved; *only* the one of that name."""
     router, patience = Router(config), Patience()
     found = []
-    for declared in app.declarations.entries.values():
+    for declared in declarations.entries.values():
+        if only is not None and declared.name != only:
+            continue
         settling = Settling(at_ms, Path(declared.place.file).parent, patience, [])
-        source = app.declarations.shown(declared.place)
-        task = _task_of(declared, app)
+        source, task = declarations.shown(declared.place), _task_of(declared, declarations)
         found.append(resolve_entry(declared, task, config, router, source=source, settling=settling))
     return found
 
 
-def _task_of(declared: Declared, app: App) -> Task:
-    task = declared.task if isinstance(declared.task, Task) else app.declarations.tasks.get(declared.task)
+def _task_of(declared: Declared, declarations: Declarations) -> Task:
+    task = declared.task if isinstance(declared.task, Task) else declarations.tasks.get(declared.task)
     if task is None:
-        raise InvalidEntryError(f"entry {declared.name!r}: the App has no task {declared.task!r}")
+        raise InvalidEntryError(f"entry {declared.name!r}: there is no task {declared.task!r}")
     return task
 
 

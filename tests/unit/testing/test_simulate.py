@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from textwrap import dedent
@@ -13,7 +12,7 @@ import pytest
 from apscheduler.triggers.combining import OrTrigger
 from apscheduler.triggers.cron import CronTrigger
 
-from scheduler import App, crontab, declare, every
+from scheduler import App, crontab, every
 from scheduler.config import Config
 from scheduler.errors import BrokenFileError, NotFoundError
 from scheduler.foresee import UnknownFiresError
@@ -34,13 +33,6 @@ FILE = """
     entry("poll", poll, every("6h"), countdown="1m", until="2026-03-29T12:00")
     entry("off", poll, every("1h"), enabled=False)
 """
-
-
-@pytest.fixture(autouse=True)
-def _no_traces() -> Iterator[None]:
-    before = declare.set_current(None)
-    yield
-    declare.set_current(before)
 
 
 @pytest.fixture
