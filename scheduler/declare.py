@@ -38,7 +38,7 @@ from scheduler.options import (
     read_task_options,
 )
 from scheduler.task import Place, Task
-from scheduler.timing import Schedule
+from scheduler.timing import Schedule, Window
 
 PACKAGE = "schedules"
 """The folder of schedule files is imported under this name, whatever it is called."""
@@ -427,6 +427,10 @@ def _as_schedule(when: object, what: str) -> Schedule:
 
 
 def _no_schedule(when: object, what: str) -> str:
+    if isinstance(when, Window):
+        return (
+            f"{what}: {when!r} is a window, which has no moments of its own; write every('15m') & … or crontab('…') - …"
+        )
     hint = "every('30s') or crontab('*/5 * * * *')"
     if isinstance(when, str):
         hint = f"crontab({when!r})" if len(when.split()) >= 5 else f"every({when!r})"

@@ -21,6 +21,7 @@ from scheduler.model import Entry, EntryRecord, OutcomeReason, Pause, SkipOrder
 from scheduler.store.audit import Note, differences, encode_note, shown
 from scheduler.store.connection import Argument, Connection
 from scheduler.store.keys import Keys
+from scheduler.timing.once import Once
 from scheduler.timing.table import renews
 from scheduler.wire import encode_entry
 
@@ -145,11 +146,25 @@ class Changer:
         passed, before_ms = _passed(record, change.limit_ms, now_ms) if reschedules else NOTHING_PASSED
         reason = OutcomeReason.WITHDRAWN if record.pause is None else OutcomeReason.PAUSED
         before_ms = min(before_ms, change.before_ms) or max(before_ms, change.before_ms)
-        head = (record.name, record.state, definition, pause_data, skips, how, change.limit_ms, before_ms)
+        limit_ms = change.limit_ms or _first_mark_ms(record, new, now_ms)
+        head = (record.name, record.state, definition, pause_data, skips, how, limit_ms, before_ms)
         return [*head, *passed, reason, encode_note(None if quiet else note), len(armed) // 6, *armed]
 
     def _maker(self, entry: Entry) -> FireMaker:
         return FireMaker(entry, schedule_of(entry), namespace=self._keys.namespace, late_limit_ms=self._late_limit_ms)
+
+
+def _first_mark_ms(record: EntryRecord, new: Entry | str | None, now_ms: int) -> int:
+    """
+    The mark that an entry which was never there starts from; 0: now. What recurs has missed nothing before it was there, but a
+    single moment that has just passed is missed, and the entry's catch-up policy decides about it.
+    """
+    if record.state or not isinstance(new, Entry) or new.schedule.get("kind") != Once.KIND:
+        return 0
+    schedule = schedule_of(new)
+    assert isinstance(schedule, Once)
+    mark_ms = schedule.first_mark_ms(now_ms, new.catchup_window_ms)
+    return mark_ms if mark_ms < now_ms else 0
 
 
 def _passed(record: EntryRecord, limit_ms: int, now_ms: int) -> tuple[Stretch, int]:

@@ -102,15 +102,6 @@ class Schedule(Value, BaseTrigger):
         """Return what is legal but rarely meant, one sentence each."""
         return ()
 
-    def mark_ms(self, now_ms: int, window_ms: int) -> int:  # noqa: ARG002 - only what fires once looks at it
-        """
-        Return the mark that a new entry starts from: *now_ms*, as what lay before it was there was not missed.
-
-        Args:
-            window_ms: The entry's ``catchup_window``; nothing older is ever caught up by a new entry.
-        """
-        return now_ms
-
     def next(self, after: datetime) -> datetime | None:
         """
         Return the first fire strictly after *after*, in UTC, or None.

@@ -1,7 +1,7 @@
 """
 `once`: a single moment.
 
-It knows no "now": whether a moment that has passed still fires is the catch-up policy of its entry, see `mark_ms`.
+It knows no "now": whether a moment that has passed still fires is the catch-up policy of its entry, see `Once.first_mark_ms`.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ class Once(Schedule):
 
     __slots__ = ("_fire_ms", "_moment")
 
+    KIND = "once"
+    """How it is called in data."""
+
     _moment: Moment
     _fire_ms: int
 
@@ -54,7 +57,7 @@ class Once(Schedule):
     def previous_ms(self, before_ms: int) -> int | None:
         return self._fire_ms if before_ms > self._fire_ms else None
 
-    def mark_ms(self, now_ms: int, window_ms: int) -> int:
+    def first_mark_ms(self, now_ms: int, window_ms: int) -> int:
         """
         Return the mark of a new entry: just before the moment, if that has passed within *window_ms*.
 
@@ -80,7 +83,7 @@ class Once(Schedule):
         return ()
 
     def as_data(self) -> dict[str, Any]:
-        return {"kind": "once", "moment": self._moment.iso(), "tz": self.zone}
+        return {"kind": self.KIND, "moment": self._moment.iso(), "tz": self.zone}
 
     def __repr__(self) -> str:
         tz = "" if self.zone is None else f", tz={self.zone!r}"

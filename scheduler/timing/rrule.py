@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from datetime import date, datetime
+from functools import cache
 from itertools import pairwise
 from typing import Any, Final, Protocol
 
@@ -409,6 +410,7 @@ def _days(
     )
 
 
+@cache
 def _first_passes_s(zone: Zone) -> list[int]:
     """
     Return for each tile the local time from which on it answers (see `zone_table`): what was shown before is done.

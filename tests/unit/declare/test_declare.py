@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from scheduler import Task, crontab, declare, entry, every, schedule, task
+from scheduler import Task, between, crontab, declare, entry, every, schedule, task
 from scheduler.config import Config
 from scheduler.context import Request, pop_request, push_request
 from scheduler.declare import Declarations
@@ -168,6 +168,7 @@ def test_arguments_that_json_cannot_carry_are_refused() -> None:
         ("*/5 * * * *", "write crontab('*/5 * * * *')"),
         (30, "30 is no schedule; write every(30)"),
         (None, "None is no schedule; write every('30s') or crontab("),
+        (between("09:00", "17:00"), "is a window, which has no moments of its own; write every('15m') & … or"),
     ],
 )
 def test_what_is_no_schedule_is_answered_with_one(when: Any, said: str) -> None:

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from scheduler.errors import InvalidScheduleError
-from scheduler.timing import crontab, every, once
+from scheduler.timing import once
 
 NEW_YORK = "America/New_York"
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -76,13 +76,7 @@ def test_refused(moment: Any, message: str) -> None:
 def test_a_new_entry_counts_from_before_a_moment_that_has_just_passed() -> None:
     """So the entry's catch-up policy decides about it; one that lies farther back than the window stays silent."""
     day_ms, now_ms = 86_400_000, ms(NOON)
-    assert once(NOON - timedelta(minutes=5)).mark_ms(now_ms, day_ms) == now_ms - 300_001
-    assert once(NOON).mark_ms(now_ms, day_ms) == now_ms - 1
-    assert once(NOON - timedelta(days=2)).mark_ms(now_ms, day_ms) == now_ms
-    assert once(NOON + timedelta(days=2)).mark_ms(now_ms, day_ms) == now_ms
-
-
-def test_what_recurs_counts_from_now() -> None:
-    """Due times before an entry was there were not missed."""
-    for schedule in (every("1m"), crontab("* * * * *"), crontab("* * * * *") | once(NOON - timedelta(minutes=5))):
-        assert schedule.mark_ms(ms(NOON), 86_400_000) == ms(NOON)
+    assert once(NOON - timedelta(minutes=5)).first_mark_ms(now_ms, day_ms) == now_ms - 300_001
+    assert once(NOON).first_mark_ms(now_ms, day_ms) == now_ms - 1
+    assert once(NOON - timedelta(days=2)).first_mark_ms(now_ms, day_ms) == now_ms
+    assert once(NOON + timedelta(days=2)).first_mark_ms(now_ms, day_ms) == now_ms
