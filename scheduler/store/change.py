@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from scheduler.errors import ScheduleError
 from scheduler.fires import NO_STRETCH, FireMaker, Stretch, next_kept_ms, schedule_of, stretch, to_skip
 from scheduler.model import Entry, EntryRecord, OutcomeReason, Pause, SkipOrder
-from scheduler.store.audit import Note, differences, encode_note, shown
+from scheduler.store.audit import ITS_END, Note, differences, encode_note, shown
 from scheduler.store.connection import Argument, Connection
 from scheduler.store.keys import Keys
 from scheduler.timing.once import Once
@@ -94,8 +94,8 @@ class Changer:
                 changes at most *lines_max* are noted.
 
         Returns:
-            The names of those that were not carried out: their entry had changed meanwhile, or their moment has come. None
-            if a newer load was published.
+            The names of those that were not carried out: their entry had changed meanwhile (or its pause had ended, which is
+            now taken note of), or their moment has come. None if a newer load was published.
         """
         keys = self._keys
         all_keys = (*keys.core, keys.registry, keys.marks, keys.meta, keys.changes, keys.paused, keys.nudge)
@@ -105,7 +105,8 @@ class Changer:
         group = encode_note(many or _load_note(load))
         lines_left = lines_max
         for start in range(0, max(1, len(changes)), CHANGE_BATCH):
-            batch = changes[start : start + CHANGE_BATCH]
+            asked = changes[start : start + CHANGE_BATCH]
+            batch = [_end_first(change, now_ms) for change in asked]
             args: list[Argument] = [load.number, load.by, mistakes, group]
             for change in batch:
                 note = change.note if lines_left > 0 else None
@@ -116,8 +117,8 @@ class Changer:
             reply = self._connection.run("change", all_keys, args)
             if reply[0] == b"SUPERSEDED":
                 return None
-            for change, answer in zip(batch, reply[1:], strict=True):
-                if answer.startswith((b"!", b"LATE")):
+            for change, sent, answer in zip(asked, batch, reply[1:], strict=True):
+                if sent is not change or answer.startswith((b"!", b"LATE")):
                     stale.append(change.record.name)
         return stale
 
@@ -165,6 +166,18 @@ def _first_mark_ms(record: EntryRecord, new: Entry | str | None, now_ms: int) ->
     assert isinstance(schedule, Once)
     mark_ms = schedule.first_mark_ms(now_ms, new.catchup_window_ms)
     return mark_ms if mark_ms < now_ms else 0
+
+
+def _end_first(change: Change, now_ms: int) -> Change:
+    """
+    *change*; or, if its entry's pause has ended by itself and no leader has taken note of it, that end: what has come due since
+    then lay in no pause, and the change is to be made of an entry that has none.
+    """
+    pause = change.record.pause
+    if pause is None or pause.until_ms is None or pause.until_ms > now_ms or change.limit_ms:
+        return change
+    note = Note(verb="resume", entry=change.record.name, by=ITS_END)
+    return Change(change.record, "=", None, pause.until_ms - 1, note=note)
 
 
 def _passed(record: EntryRecord, limit_ms: int, now_ms: int) -> tuple[Stretch, int]:

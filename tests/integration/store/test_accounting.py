@@ -11,7 +11,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from scheduler.model import Catchup, Entry, Overlap, Skip
+from scheduler.model import Catchup, Entry, Overlap, Pause, Skip
 from scheduler.store.change import Change
 from scheduler.store.queues import CancelReply
 from scheduler.timing import every
@@ -85,6 +85,21 @@ def test_what_nobody_armed_is_withdrawn_by_the_change_that_gives_it_up(bench: Be
     (stretch,) = bench.store.history.runs("e")
     assert stretch.to_ms - stretch.due_ms == 59 * MINUTE_MS
     assert bench.store.registry.state("e").mark_ms >= stretch.to_ms
+
+
+@pytest.mark.parametrize("change", [RESCHEDULED, remove, pause, resume], ids=["edited", "removed", "paused", "resumed"])
+def test_what_came_due_after_a_pause_had_ended_lay_in_no_pause(bench: Bench, change: Act) -> None:
+    """It ended by itself half an hour ago, and no leader has taken note of it when the entry changes."""
+    entry = minutely(bench)
+    begin_ms = bench.store.registry.state("e").mark_ms
+    ended = Pause(begin_ms, begin_ms + HOUR_MS // 2)
+    bench.call_redis("HSET", bench.keys.paused, "e", msgspec.json.encode(ended))
+    change(bench, entry)
+    if change is resume:
+        assert outcomes(bench) == {"paused": 29}, "the other fires are the leader's to catch up"
+        assert bench.store.registry.state("e").mark_ms == begin_ms + HOUR_MS // 2 - 1
+    else:
+        assert outcomes(bench) == told(bench) == {"paused": 29, "withdrawn": 31}
 
 
 @pytest.mark.parametrize("change", [*ENDS.values(), resume], ids=[*ENDS, "resumed"])
