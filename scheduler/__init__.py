@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from scheduler.errors import Ignore, Reject, Retry, SchedError, SoftTimeLimitExceeded
     from scheduler.result import AsyncResult
     from scheduler.task import MaxRetriesExceededError, Task
-    from scheduler.timing import between, crontab, every, holidays, once, rrule
+    from scheduler.timing import between, crontab, every, holidays, once, rrule, sun
 
 __all__ = [
     "App",
@@ -45,6 +45,7 @@ __all__ = [
     "once",
     "rrule",
     "schedule",
+    "sun",
     "task",
 ]
 
@@ -68,6 +69,7 @@ _HOMES = {
     "once": "scheduler.timing",
     "rrule": "scheduler.timing",
     "schedule": "scheduler.declare",
+    "sun": "scheduler.timing",
 }
 
 

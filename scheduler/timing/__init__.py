@@ -13,6 +13,7 @@ from scheduler.timing.data import schedule_from_data, window_from_data
 from scheduler.timing.every import every
 from scheduler.timing.once import once
 from scheduler.timing.rrule import rrule
+from scheduler.timing.sun import sun
 from scheduler.timing.window import Window
 
 __all__ = [
@@ -25,5 +26,6 @@ __all__ = [
     "once",
     "rrule",
     "schedule_from_data",
+    "sun",
     "window_from_data",
 ]

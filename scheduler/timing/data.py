@@ -15,6 +15,7 @@ from scheduler.timing.crontab import crontab
 from scheduler.timing.every import every
 from scheduler.timing.once import once
 from scheduler.timing.rrule import rrule
+from scheduler.timing.sun import sun_from_data
 from scheduler.timing.table import Table
 from scheduler.timing.window import Window
 from scheduler.timing.wording import shown
@@ -102,6 +103,10 @@ def _holidays(arguments: dict[str, Any]) -> Window:
     return holidays_from_data(**arguments)
 
 
+def _sun(arguments: dict[str, Any]) -> Schedule:
+    return sun_from_data(**arguments)
+
+
 def _table(arguments: dict[str, Any]) -> Schedule:
     return Table(**arguments)
 
@@ -113,5 +118,6 @@ _BUILDERS: dict[str, Callable[[dict[str, Any]], Schedule | Window]] = {
     "rrule": _rrule,
     "between": _between,
     "holidays": _holidays,
+    "sun": _sun,
     "table": _table,
 }
