@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, NoReturn
 
@@ -20,7 +20,7 @@ import msgspec
 from scheduler import clock
 from scheduler.app import App
 from scheduler.config import nearest
-from scheduler.declare import Declarations, current, set_current
+from scheduler.declare import Declarations
 from scheduler.errors import NotFoundError, ResultTimeoutError, UnknownTaskError
 from scheduler.fires import FireMaker, schedule_of
 from scheduler.home import Home
@@ -28,6 +28,7 @@ from scheduler.model import Message, Outcome, ResultRecord, Run, State
 from scheduler.result import AsyncResult, rebuild_exception
 from scheduler.store.queues import CancelReply, NewMessage
 from scheduler.task import Task
+from scheduler.testing.homes import declarations_of, lent
 from scheduler.testing.simulation import Moment, moment_ms
 from scheduler.testing.sources import entries_declared
 from scheduler.timing.zones import get_zone
@@ -67,28 +68,10 @@ def eager(*apps: App, propagate: bool = False) -> Iterator[Eager]:
     Raises:
         UnknownTaskError: Somebody calls a task by its name, and it is not among these.
     """
-    default = set_current(None)
-    set_current(default)
-    found = [*([default] if default is not None else []), *(app.declarations for app in apps)]
-    declared = list({id(each): each for each in found or [current()]}.values())
+    declared = declarations_of(apps)
     stage = Eager(declared, propagate=propagate)
-    homes = {id(each.home): each.home for each in declared}
-    ours = {key: _EagerHome(home, stage) for key, home in homes.items()}
-    stage.homes = ours
-    held: list[tuple[Any, str, Home]] = [(each, "home", each.home) for each in declared]
-    held += [(task, "_home", task._home) for each in declared for task in each.tasks.values()]
-    held += [(app, "_home", app._home) for app in apps]
-    try:
-        for owner, attribute, home in held:
-            setattr(owner, attribute, ours.get(id(home)) or ours.setdefault(id(home), _EagerHome(home, stage)))
+    with lent(declared, apps, lambda home: _EagerHome(home, stage)):
         yield stage
-    finally:
-        for owner, attribute, home in held:
-            setattr(owner, attribute, home)
-        for each in declared:
-            for task in each.tasks.values():
-                if isinstance(task._home, _EagerHome):  # it was declared meanwhile
-                    task._home = task._home.real
 
 
 class Eager:
@@ -103,7 +86,6 @@ class Eager:
     def __init__(self, declared: Sequence[Declarations], *, propagate: bool) -> None:
         self.runs: list[Run] = []
         self.retries: list[Again] = []
-        self.homes: Mapping[int, Home] = {}
         self.records: dict[str, ResultRecord] = {}
         self._declared = declared
         self._propagate = propagate
@@ -128,7 +110,7 @@ class Eager:
         else:
             known = [known for declared in self._declared for known in declared.entries]
             raise NotFoundError(f"there is no entry {name!r}{nearest(name, known)}")
-        home = self._home_of(declared)
+        home = declared.home
         now_ms = clock.now_ms()
         (entry,) = entries_declared(declared, home.config, now_ms, only=name)
         schedule = schedule_of(entry)
@@ -242,9 +224,6 @@ class Eager:
     def _tasks(self) -> dict[str, Task]:
         return {name: task for declared in reversed(self._declared) for name, task in declared.tasks.items()}
 
-    def _home_of(self, declared: Declarations) -> Home:
-        return self.homes.get(id(declared.home), declared.home)
-
     def _count(self, body: bytes) -> None:
         self._attempts += 1
         if self._attempts > ATTEMPTS_MAX:
@@ -274,7 +253,6 @@ class _EagerHome(Home):
 
     def __init__(self, real: Home, stage: Eager) -> None:
         super().__init__(lambda: real.config, role=WORKER)
-        self.real = real
         self._stage = stage
         self._store: Any = _EagerStore(stage, self)
 
