@@ -22,6 +22,8 @@ from tests.unit.timing.brute import Brute, zone_info
 
 DAY_MIN = 24 * 60
 NEAR_MIN = 4 * 60
+EDGE_MIN = 4 * DAY_MIN
+"""So long before and after a year its zone is looked at."""
 CORRECTION_MIN = 3 * 60
 EPOCH = datetime(1970, 1, 1)
 LONG_AGO = date(1961, 1, 1)
@@ -83,7 +85,7 @@ def year_of(zone: str, year: int) -> Year | None:
         assert shown is not None
         return shown.total_seconds() / 60
 
-    first, last = minute(datetime(year, 1, 1)) - 4 * DAY_MIN, minute(datetime(year + 1, 1, 1)) + 4 * DAY_MIN
+    first, last = minute(datetime(year, 1, 1)) - EDGE_MIN, minute(datetime(year + 1, 1, 1)) + EDGE_MIN
     changes = []
     before = start = offset(first)
     for quarter in range(first, last, 360):
@@ -118,7 +120,7 @@ def walked(year: Year, local: tuple[int, ...], *, is_wildcard: bool, gap: str, f
     """The UTC minutes of *year* at which the rule of cron(8) starts what is due at the *local* minutes."""
     wanted, found = frozenset(local), []
     first, last = year.bounds
-    at, offset = first - 2 * DAY_MIN, year.offset
+    at, offset = first - EDGE_MIN, year.offset
     # Virtual time: how far the clock has come for jobs that have a fixed time.
     virtual = at + offset
     for change in (*year.changes, None):
@@ -154,9 +156,9 @@ def first_shown(year: Year, local: tuple[int, ...]) -> list[int]:
     """The UTC minutes of *year* at which its clock shows each of *local* for the first time; RFC 5545's reading."""
     first, last = year.bounds
     stretches = []
-    at, offset = first - 4 * DAY_MIN, year.offset
+    at, offset = first - EDGE_MIN, year.offset
     for change in (*year.changes, None):
-        end = last + 4 * DAY_MIN if change is None else change.at
+        end = last + EDGE_MIN if change is None else change.at
         stretches.append((at, end, offset))
         if change is not None:
             at, offset = change.at, change.after
