@@ -53,9 +53,14 @@ class Explained(msgspec.Struct, frozen=True):
 @click.option(
     "-n", "--number", "n", type=click.IntRange(1, FIRES_MAX), default=5, show_default=True, help="How many fires."
 )
+@click.option(
+    "--dialect", type=click.Choice(["croniter"]), help="Read the expression as croniter does: the second last."
+)
 @click.option("--for", "name", metavar="ENTRY", help="What H gives to the entry of this name.")
 @click.pass_obj
-def explain(sched: Invocation, expression: tuple[str, ...], from_: str | None, n: int, name: str | None) -> None:
+def explain(  # noqa: PLR0917 - click hands everything over in order
+    sched: Invocation, expression: tuple[str, ...], from_: str | None, n: int, dialect: str | None, name: str | None
+) -> None:
     """A crontab expression in words, field by field, with its next fires, what is odd about it, and how croniter and
     Celery would read it. Its zone is --tz.
 
@@ -67,7 +72,7 @@ def explain(sched: Invocation, expression: tuple[str, ...], from_: str | None, n
     """
     text = " ".join(expression)
     entry = _entry(sched, text) if _is_name(text) else None
-    schedule = _schedule(sched, text, name) if entry is None else schedule_of(entry)
+    schedule = _schedule(sched, text, dialect, name) if entry is None else schedule_of(entry)
     tz = sched.zone if "tz" in sched.told else zone(schedule.zone or "UTC")
     now_ms = clock.now_ms()
     after_ms = now_ms if from_ is None else read_moment(from_, what="--from", tz=tz, now_ms=now_ms)
@@ -83,8 +88,8 @@ def _is_name(text: str) -> bool:
     return len(text.split()) == 1 and not text.startswith("@")
 
 
-def _schedule(sched: Invocation, text: str, name: str | None) -> Schedule:
-    schedule = crontab(text, tz=sched.told.get("tz") or sched.config.timezone)
+def _schedule(sched: Invocation, text: str, dialect: str | None, name: str | None) -> Schedule:
+    schedule = crontab(text, tz=sched.told.get("tz") or sched.config.timezone, dialect=dialect)
     return schedule if name is None else schedule.for_entry(name)
 
 
@@ -122,8 +127,8 @@ def explained(
         fires = _fires(schedule, entry, after_ms, n)
     except InvalidScheduleError:
         settled = False  # an H without a name
-    if data["kind"] == "crontab" and not data.get("dialect"):
-        fields = field_words(tuple(schedule.text.split()))
+    if data["kind"] == "crontab":
+        fields = field_words(tuple(schedule.text.split())) if not data.get("dialect") else []
         peers = readings(written or schedule.text, schedule, after_ms) if settled else []
     warnings = list(schedule.warnings())
     if entry is not None:

@@ -72,7 +72,9 @@ class Simulated(msgspec.Struct, frozen=True):
 @click.option("--to", metavar="TIME", help="Up to this time, or so long after --from, as in 7d (default: 1d).")
 @click.option("-Q", "--queue", metavar="NAME", help="Only the entries of this queue.")
 @click.option(
-    "--live", is_flag=True, help="The entries in force on Redis instead of those of the files, pauses included."
+    "--live",
+    is_flag=True,
+    help="The entries in force on Redis instead of those of the files, pauses and skips included.",
 )
 @click.pass_obj
 def simulate(  # noqa: PLR0917 - click hands everything over in order
@@ -128,15 +130,18 @@ def _of_redis(sched: Invocation, span: Span) -> Foresight:
     registry = sched.store.registry
     records = registry.all()
     fired = {name: n for name, (_, n) in registry.promoted().items()}
-    pauses = {record.name: [_paused(record)] for record in records if record.pause is not None}
+    pauses = {record.name: list(_silent(record)) for record in records if record.pause is not None or record.skips}
     return _foresight(
         [record.entry for record in records if record.entry is not None], span, pauses=pauses, fired=fired
     )
 
 
-def _paused(record: EntryRecord) -> Span:
-    assert record.pause is not None
-    return Span(record.pause.since_ms, record.pause.until_ms or FOREVER_MS)
+def _silent(record: EntryRecord) -> Iterator[Span]:
+    """When the entry does not fire: while it is paused, and where a fire is to be skipped."""
+    if record.pause is not None:
+        yield Span(record.pause.since_ms, record.pause.until_ms or FOREVER_MS)
+    for order in record.skips:
+        yield Span(order.due_ms, order.due_ms + 1)
 
 
 def _foresight(entries: Sequence[Entry], span: Span, **known: Any) -> Foresight:

@@ -76,3 +76,12 @@ def test_a_wrong_expression_is_refused_as_everywhere(sched: Sched) -> None:
     """Exit code 2 and the one message."""
     said = sched("explain", "61 * * * *")
     assert (said.code, said.err) == (2, "sched: crontab '61 * * * *': minute 61 is outside 0–59\n")
+
+
+def test_an_expression_of_croniters_is_explained_as_croniter_reads_it(sched: Sched) -> None:
+    """Six fields with the second last; what is left is how its own daylight saving differs from ours."""
+    data = sched(
+        "explain", "*/20 * * * * 30", "--dialect", "croniter", "--from", "2026-03-01", "-n", "1", "-o", "json"
+    ).data
+    assert (data["fires"], data["fields"]) == (["2026-03-01T00:00:30.000Z"], {})
+    assert data["readings"]["croniter"]["same"] is True

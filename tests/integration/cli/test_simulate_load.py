@@ -10,6 +10,7 @@ import pytest
 
 from scheduler import declare
 from scheduler.cli.simulate import histogram
+from scheduler.clock import from_ms
 from scheduler.foresee import Foresight, Span
 from scheduler.foresee_load import load_of
 from scheduler.model import Entry
@@ -86,13 +87,17 @@ def test_one_queue_is_looked_at_alone(sched: Sched, folder: Path) -> None:
 
 def test_what_is_in_force_is_simulated_with_its_pauses_and_runs(sched: Sched, store: Store) -> None:
     """--live is what the leader will do: a paused entry does not fire, one that has used up its runs neither."""
+    now_ms = int(store.queues.time_ms())
+    in_an_hour = every("100d", anchor=from_ms(now_ms + 3_600_000)).as_data()
     publish(
         store,
         make_entry("free", schedule=every("1m").as_data()),
         make_entry("paused", schedule=every("1m").as_data()),
         make_entry("for-an-hour", schedule=every("1m").as_data()),
+        make_entry("skipped", schedule=in_an_hour),
+        make_entry("kept", schedule=in_an_hour),
     )
-    now_ms = int(store.queues.time_ms())
+    store.registry.skip("skipped")
     store.registry.pause("paused")
     store.registry.pause("for-an-hour", until_ms=now_ms + 3_600_000)
     data = sched("simulate", "--live", "--to", "2h", "-o", "json").data
@@ -100,6 +105,7 @@ def test_what_is_in_force_is_simulated_with_its_pauses_and_runs(sched: Sched, st
     assert starts["free"] in (119, 120, 121)
     assert 59 <= starts["for-an-hour"] <= 61
     assert "paused" not in starts
+    assert ("skipped" in starts, starts["kept"]) == (False, 1)
 
 
 @pytest.mark.parametrize(
