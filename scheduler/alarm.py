@@ -17,6 +17,8 @@ from collections.abc import Collection
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
+from urllib.parse import urlsplit, urlunsplit
+from uuid import NAMESPACE_OID, UUID, uuid5
 
 import msgspec
 
@@ -77,6 +79,27 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     def field(self) -> str:
         """What it is about: of these, one is open at a time."""
         return alert_field(self.kind, self.entry)
+
+
+class Ping(msgspec.Struct, frozen=True, omit_defaults=True):
+    """That a run has started, succeeded or failed (``what``: start, success, fail), for whoever is pinged. Lua writes these."""
+
+    what: str
+    id: str
+    at_ms: int
+    error: str = ""
+
+
+def ping_address(url: str, ping: Ping) -> str:
+    """Where *ping* goes, as healthchecks has it: ``URL/start``, ``URL``, ``URL/fail``, each with ``rid``, the run as a UUID."""
+    parts = urlsplit(url)
+    path = parts.path if ping.what == "success" else f"{parts.path.rstrip('/')}/{ping.what}"
+    try:
+        run = UUID(ping.id)
+    except ValueError:
+        run = uuid5(NAMESPACE_OID, ping.id)
+    query = f"{parts.query}&rid={run}" if parts.query else f"rid={run}"
+    return urlunsplit((parts.scheme, parts.netloc, path, query, ""))
 
 
 def alert_field(kind: str, entry: str = "") -> str:

@@ -34,6 +34,8 @@ FLAG_RETRY = 16
 """`sched retry`: it repeats an ended run, whose id stands in the header."""
 FLAG_BACKFILL = 32
 """`sched backfill`: it runs for a due time that was settled long ago; where it waits for its slot, it waits in line."""
+FLAG_PING = 64
+"""Its entry has a `ping_url`: that a run starts and ends is told there."""
 FLAG_HAND = 128
 """Somebody asked for it by hand: who and why stands in the header."""
 
@@ -169,6 +171,8 @@ def flags_of(entry: Entry) -> int:
     flags = FLAG_EARLY if entry.ack is Ack.EARLY else 0
     if entry.ignore_result:
         flags |= FLAG_IGNORE_RESULT
+    if entry.watch is not None and entry.watch.ping_url:
+        flags |= FLAG_PING
     return flags if entry.run is None else flags | FLAG_RUN
 
 

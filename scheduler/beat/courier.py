@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from scheduler.alarm import Alert, Kind, resend_ms
+from scheduler.alarm import Alert, Kind, Ping, ping_address, resend_ms
 from scheduler.beat.hook import Answer, call_url
 from scheduler.clock import iso
 from scheduler.config import redact_address
@@ -47,6 +47,7 @@ class Courier:
 
     Args:
         hooks: What the settings name: only these callables are run, whatever stands on Redis.
+        more: Called when a line was sent: it may have more.
         run_callable: Runs a callable with these messages, in a process of its own.
     """
 
@@ -56,7 +57,9 @@ class Courier:
         *,
         hooks: Sequence[str],
         run_callable: Callable[[str, Sequence[Mapping[str, Any]]], Answer],
+        more: Callable[[], None] = lambda: None,
     ) -> None:
+        self._more = more
         self._store = store
         self._alerts = store.alerts
         self._namespace = store.keys.namespace
@@ -101,7 +104,11 @@ class Courier:
 
     def _deliver(self, parcel: Parcel, now_ms: int) -> None:
         try:
-            self._deliver_alerts(parcel, now_ms)
+            if parcel.pings:
+                self._deliver_pings(parcel, now_ms)
+            else:
+                self._deliver_alerts(parcel, now_ms)
+            self._more()
         except StoreError as error:
             # It stays ours until the lease is over, and is sent again then.
             event(log, "hook.unsettled", level=logging.WARNING, to=redact_address(parcel.name), error=str(error))
@@ -132,6 +139,38 @@ class Courier:
         elif not parcel.failures:
             notice = tell(what="failed", text=f"{answer.text}; it is tried again")
         self._alerts.sent(parcel, stale, again_ms=resend_ms(parcel.failures + 1), notice=notice)
+
+    def _deliver_pings(self, parcel: Parcel, now_ms: int) -> None:
+        record = self._store.registry.get(parcel.name)
+        watch = None if record is None or record.entry is None else record.entry.watch
+        if watch is None or not watch.ping_url:
+            # Nobody is to be told any more.
+            self._alerts.sent(parcel, parcel.items, again_ms=None)
+            return
+        gone: list[bytes] = []
+        for item in parcel.items:
+            ping = _decode_ping(item)
+            body = ping.error.encode() if ping.what == "fail" else None
+            answer = call_url(ping_address(watch.ping_url, ping), body, content="text/plain; charset=utf-8")
+            if not answer.ok:
+                break
+            gone.append(item)
+        else:
+            self._alerts.sent(parcel, gone, again_ms=None)
+            return
+        to = redact_address(watch.ping_url)
+        stale = [item for item in parcel.items[len(gone) :] if now_ms - _decode_ping(item).at_ms > GIVEN_UP_MS]
+        failures = 0 if gone else parcel.failures
+        event(
+            log, "ping.failed", level=logging.WARNING, entry=parcel.name, to=to, tries=failures + 1, error=answer.text
+        )
+        tell = partial(Notice, kind="ping", entry=parcel.name, to=to, at_ms=now_ms)
+        notice = None
+        if stale:
+            notice = tell(what="dropped", text=f"{len(stale)} given up after an hour: {answer.text}")
+        elif not failures:
+            notice = tell(what="failed", text=f"{answer.text}; it is tried again")
+        self._alerts.sent(parcel, [*gone, *stale], again_ms=resend_ms(failures + 1), notice=notice)
 
     def _deliver_alone(self, hook: str, alert: Alert) -> None:
         for failures in range(1, ALONE_TRIES + 1):
@@ -186,3 +225,4 @@ def test_alert(alert_id: str, at_ms: int, by: str) -> Alert:
 
 
 _decode_alert = msgspec.json.Decoder(Alert).decode
+_decode_ping = msgspec.json.Decoder(Ping).decode

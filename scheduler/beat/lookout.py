@@ -35,7 +35,9 @@ class Lookout:
     def __init__(self, config: Config, store: Store, *, name: str, load: LoadRequest) -> None:
         self._stopping = threading.Event()
         self._to_send = threading.Event()
-        self._courier = Courier(store, hooks=config.alert_hooks, run_callable=partial(run_callable, load))
+        self._courier = Courier(
+            store, hooks=config.alert_hooks, run_callable=partial(run_callable, load), more=self._to_send.set
+        )
         self._watchman = Watchman(
             store, name=name, hooks=config.alert_hooks, outage_ms=config.alert_outage_ms, raised=self._to_send.set,
             tell_alone=self._tell_alone,

@@ -73,10 +73,11 @@ class PlannedEntry(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     result_expires_ms: int = 86_400_000
     run: msgspec.Raw = msgspec.Raw(b"null")
     headers: msgspec.Raw = msgspec.Raw(b"{}")
+    watch: msgspec.Raw = msgspec.Raw(b"null")
 
 
 _OF_ONE = ("name", "enabled", "args", "kwargs", "schedule")
-_ENCODED = ("run", "headers")
+_ENCODED = ("run", "headers", "watch")
 _shared = attrgetter(*(name for name in PlannedEntry.__struct_fields__ if name not in {*_OF_ONE, *_ENCODED}))
 
 
@@ -425,7 +426,8 @@ class Plan:
 
     def _recipe(self, entry: PlannedEntry, definition: bytes) -> Recipe:
         """What its fires are made by; one for all entries that differ in nothing else."""
-        key = (_shared(entry), bytes(entry.run), bytes(entry.headers))
+        # Of its watch, a message says only whether there is somebody to be pinged.
+        key = (_shared(entry), bytes(entry.run), bytes(entry.headers), b'"ping_url"' in bytes(entry.watch))
         recipe = self._recipes.get(key)
         if recipe is None:
             recipe = Recipe(decode_entry(definition), namespace=self._namespace, late_limit_ms=self._late_limit_ms)

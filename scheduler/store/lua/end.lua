@@ -15,6 +15,35 @@ local function remember(runs)
     redis.call('LTRIM', RUNS, -RUNS_MAX, -1)
 end
 
+local PINGS, PINGS_MAX, PING_LINE_MAX = PREFIX .. 'pings', 1000, 20
+
+-- Whether somebody outside is to hear of a run with these flags. A backfill tells nothing of how its entry fares now.
+local function is_pinged(flags)
+    return has(flags, FLAG_PING) and not has(flags, FLAG_BACKFILL)
+end
+
+-- Puts a ping into the line of `entry`: its run `id` has started, succeeded or failed (outbox.lua tells of lines). The newest are
+-- kept: what nobody could be told of in time has passed.
+local function ping(entry, what, id, error, now)
+    local item = cjson.encode({ what = what, id = id, error = error, at_ms = now })
+    local line = PINGS .. ':' .. entry
+    if redis.call('RPUSH', line, item) > PING_LINE_MAX then redis.call('LTRIM', line, -PING_LINE_MAX, -1) end
+    if redis.call('ZADD', PINGS, 'NX', now, entry) == 1 and redis.call('ZCARD', PINGS) > PINGS_MAX then
+        local oldest = redis.call('ZPOPMIN', PINGS)[1]
+        redis.call('DEL', PINGS .. ':' .. oldest)
+        redis.call('HDEL', PREFIX .. 'pings_failures', oldest)
+    end
+end
+
+-- … that it has ended: what was cancelled or has expired says nothing either way.
+local function ping_end(entry, state, id, error, now)
+    if state == 'FAILURE' then
+        ping(entry, 'fail', id, error, now)
+    elseif state == 'SUCCESS' or state == 'IGNORED' then
+        ping(entry, 'success', id, nil, now)
+    end
+end
+
 -- What is kept in LAST of an entry after one more run of it has ended: "state finished_ms succeeded_ms failures".
 -- `due`: the due time it ran for; of a run by hand, when that was asked for: its success stands for all that was due before.
 -- What expired, or was cancelled, is neither a success nor a failure.
@@ -149,6 +178,7 @@ local function end_here(id, body, state, error, now, unpromoted)
     if h.entry ~= '' then
         remember_of({ h.entry }, { text }, { state }, { h.due > 0 and h.due or h.enqueued }, now)
         free_slots({ h.entry }, { id })
+        if is_pinged(h.flags) then ping_end(h.entry, state, id, error, now) end
     end
     if not has(h.flags, FLAG_IGNORE_RESULT) then
         local result = { state = state, done_ms = now }

@@ -56,7 +56,12 @@ if #ARGV >= first then
         remember(runs)
         if bodies then
             local dues = {}
-            for i, body in ipairs(bodies) do dues[i] = stands_for(body or '') end
+            for i, body in ipairs(bodies) do
+                dues[i] = stands_for(body or '')
+                if body and is_pinged(flags_of(body)) then
+                    ping_end(of.entries[i], of.states[i], of.ids[i], cjson.decode(of.runs[i]).error, now)
+                end
+            end
             remember_of(of.entries, of.runs, of.states, dues, now)
             free_slots(of.entries, of.ids)
         end

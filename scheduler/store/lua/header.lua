@@ -2,7 +2,7 @@
 -- Offsets are 1-based; the header has 60 bytes, then the names of entry, task and queue, then what the flags say: the id of the
 -- run that is repeated (FLAG_RETRY), the id of the backfill (FLAG_BACKFILL), by whom and why (FLAG_HAND).
 
-local FLAG_FIRE, FLAG_EARLY, FLAG_IGNORE_RESULT, FLAG_RETRY, FLAG_BACKFILL, FLAG_HAND = 1, 2, 4, 16, 32, 128
+local FLAG_FIRE, FLAG_EARLY, FLAG_IGNORE_RESULT, FLAG_RETRY, FLAG_BACKFILL, FLAG_PING, FLAG_HAND = 1, 2, 4, 16, 32, 64, 128
 local ALLOW, SKIP, QUEUE, REPLACE = 0, 1, 2, 3
 local EXPIRES_SKIPPED = 1
 local CATCHUP_NONE, CATCHUP_LATEST, CATCHUP_ALL = 0, 1, 2

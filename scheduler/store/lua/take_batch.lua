@@ -1,8 +1,8 @@
 -- Takes messages under a session's lease. Needs core, header, ready, end, outcome, promote_due, session.
 
 -- A message that was lost before, or that runs at most once, comes alone: it must not take a batch to the grave.
-local function comes_alone(body, tries)
-    if has(flags_of(body), FLAG_EARLY) then return true end
+local function comes_alone(flags, tries)
+    if has(flags, FLAG_EARLY) then return true end
     return tries and tonumber(string.match(tries, ' (%d+)$')) > 0
 end
 
@@ -68,7 +68,8 @@ local function take_batch(session, queues, n, bytes_max, now, want_told)
                             end_here(id, body, 'EXPIRED', '', now)
                             ended = ended + 1
                         else
-                            local single, suspect = comes_alone(body, tries[i]), is_suspect(tries[i])
+                            local flags = flags_of(body)
+                            local single, suspect = comes_alone(flags, tries[i]), is_suspect(tries[i])
                             if suspect and has_suspect == nil then has_suspect = holds_suspect(session) end
                             if suspect and has_suspect then
                                 passed[#passed + 1] = id
@@ -83,6 +84,10 @@ local function take_batch(session, queues, n, bytes_max, now, want_told)
                                 reply[#reply + 1] = tries[i] or ''
                                 bytes = bytes + #body
                                 n = n - 1
+                                -- Told once, however often it is tried.
+                                if flags >= FLAG_PING and is_pinged(flags) and not tries[i] then
+                                    ping(parse(body).entry, 'start', id, nil, now)
+                                end
                             end
                         end
                     end
