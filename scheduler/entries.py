@@ -18,7 +18,6 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
 from enum import Enum
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -260,7 +259,7 @@ class Entries:
         declared = declared_entry(
             name, known, when, args=args, kwargs=kwargs, options=options, place=Place.at("", 0), module=""
         )
-        settling = Settling(self._home.server_now_ms(), Path.cwd(), Patience(), [])
+        settling = Settling(self._home.server_now_ms(), Patience(), [])
         entry = resolve_entry(
             declared, known if isinstance(known, Task) else None, self._home.config, self._home.router,
             source=source, settling=settling,

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
 from scheduler.clock import EPOCH, from_ms, to_ms
@@ -86,7 +85,7 @@ def _celery_reading(expr: str, schedule: Schedule, from_ms: int) -> Reading:
 def _reading(reading: Reading, kind: Any, expr: str, schedule: Schedule, from_ms: int) -> Reading:
     if len(expr) > PEER_CHARS_MAX:
         return reading._replace(refusal=f"not asked: it has more than {PEER_CHARS_MAX} characters")
-    settling = Settling(from_ms, Path(), Patience(), [])
+    settling = Settling(from_ms, Patience(), [])
     fires = 0
     try:
         with settling.asking(reading.name):

@@ -105,7 +105,6 @@ class _Load:
         self.warnings: list[Mistake] = []
         self.complete = True
         self.whens = Whens()
-        self._folders: dict[str, Path] = {}
         self.at_ms = at_ms
         self.patience = Patience()
 
@@ -264,7 +263,7 @@ class _Load:
                 self._note_at(declared.place, f"{what}: {complaint}", "", entry=declared.name)
                 return None
             source = self.declarations.shown(declared.place)
-            settling = Settling(self.at_ms, self._folder_of(declared.place.file), self.patience, [])
+            settling = Settling(self.at_ms, self.patience, [])
             entry = resolve_entry(
                 declared, task, self.config, self.router, source=source, settling=settling, whens=self.whens
             )
@@ -284,12 +283,6 @@ class _Load:
         return None
 
     # ── noting ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _folder_of(self, file: str) -> Path:
-        folder = self._folders.get(file)
-        if folder is None:
-            folder = self._folders[file] = Path(file).parent
-        return folder
 
     def _file(self, entry: str) -> str:
         return relative(self.declarations.entries[entry].place.file, self.base)

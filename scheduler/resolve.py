@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from datetime import datetime
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -37,7 +36,7 @@ class Whens:
     """
 
     def __init__(self) -> None:
-        self._found: dict[tuple[int, str, Path], _When] = {}
+        self._found: dict[tuple[int, str], _When] = {}
 
     def data(self, when: Schedule, zone: str, name: str, settling: Settling) -> dict[str, Any]:
         """
@@ -46,7 +45,7 @@ class Whens:
         Raises:
             InvalidScheduleError: It cannot be settled for an entry of this name.
         """
-        key = (id(when), zone, settling.folder)
+        key = (id(when), zone)
         found = self._found.get(key)
         if found is None:
             own = settling._replace(notes=[])

@@ -67,7 +67,7 @@ def entries_declared(declarations: Declarations, config: Config, at_ms: int, *, 
     for declared in declarations.entries.values():
         if only is not None and declared.name != only:
             continue
-        settling = Settling(at_ms, Path(declared.place.file).parent, patience, [])
+        settling = Settling(at_ms, patience, [])
         source, task = declarations.shown(declared.place), _task_of(declared, declarations)
         found.append(resolve_entry(declared, task, config, router, source=source, settling=settling))
     return found

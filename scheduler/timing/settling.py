@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Final, NamedTuple
 
@@ -48,13 +47,11 @@ class Settling(NamedTuple):
 
     Attributes:
         now_ms: The moment of the load, the same for all its entries.
-        folder: Where the entry's file lies; paths in schedules are relative to it.
         patience: Shared by all entries of the load.
         notes: Warnings that only the asking has brought to light; they are added here, one sentence each.
     """
 
     now_ms: int
-    folder: Path
     patience: Patience
     notes: list[str]
 

@@ -36,7 +36,7 @@ def settle(asked: Any, now: datetime = NOW) -> tuple[Any, list[str]]:
     """What a load at *now* makes of it, and the warnings."""
     notes: list[str] = []
     now_ms = int(now.timestamp()) * 1000
-    return asked.settled(Settling(now_ms, Path(), Patience(), notes)), notes
+    return asked.settled(Settling(now_ms, Patience(), notes)), notes
 
 
 def days_of(window: Window, start: date, n: int) -> list[date]:

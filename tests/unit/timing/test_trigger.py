@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,7 +53,7 @@ def settle(trigger: BaseTrigger, now: datetime = NOW, *, zone: str = "UTC") -> t
     asked = as_schedule(trigger)
     assert asked is not None
     notes: list[str] = []
-    return asked.in_zone(zone).settled(Settling(ms(now), Path(), Patience(), notes)), notes
+    return asked.in_zone(zone).settled(Settling(ms(now), Patience(), notes)), notes
 
 
 def fires(trigger: BaseTrigger, n: int, start: datetime = NOW) -> list[datetime]:
@@ -344,7 +343,7 @@ def test_rules_of_one_load_share_their_time() -> None:
     asked = as_schedule(Odd(lambda previous, now: (time.sleep(0.005), now + HOUR)[1]))
     assert asked is not None
     began = time.monotonic()
-    found = asked.in_zone("UTC").settled(Settling(ms(NOW), Path(), patience, []))
+    found = asked.in_zone("UTC").settled(Settling(ms(NOW), patience, []))
     assert time.monotonic() - began < 0.5
     assert found.next(NOW) == NOW + HOUR
 
