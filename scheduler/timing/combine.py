@@ -10,17 +10,30 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Hashable, Sequence
+from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from scheduler.errors import InvalidScheduleError
-from scheduler.timing.base import Schedule
+from scheduler.timing.base import EPOCH, MILLISECOND, UTC_S_MIN, Schedule
+from scheduler.timing.combine_exact import Rest, Searched, met
 from scheduler.timing.combine_windows import DEPTH_MAX, KINDS, PARTS_MAX, CombinedWindow, combined_windows
-from scheduler.timing.steps import OutOfStepsError, Steps
+from scheduler.timing.steps import STEPS_MAX, OutOfStepsError, Steps
 from scheduler.timing.window import Window
 
 if TYPE_CHECKING:
     from scheduler.timing.settling import Settling
+
+
+# After so many exceptions in a row, a difference looks where the row ends.
+LEAP_AFTER: Final = 4
+
+# What a first look at a new combination may take, and what makes a part too slow for one.
+FIRST_STEPS: Final = 64
+CHEAP: Final = 5
+
+# A schedule reads no clock; whether something is found from here on tells whether it is found at all.
+LOOK_FROM: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Combination(Schedule):
@@ -94,7 +107,12 @@ class Combination(Schedule):
         return self._mapped([part.settled(settling) for part in self.parts])
 
     def warnings(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(warning for part in self.parts for warning in part.warnings()))
+        notes = [warning for part in self.parts for warning in part.warnings()]
+        if self._finds_nothing():
+            notes.append(
+                f"{self.text}: no moment was found within {STEPS_MAX} steps from {LOOK_FROM:%Y} on; it may never fire"
+            )
+        return tuple(dict.fromkeys(notes))
 
     def as_data(self) -> dict[str, Any]:
         return {"kind": KINDS[self.MARK], "parts": [part.as_data() for part in self.parts]}
@@ -102,6 +120,28 @@ class Combination(Schedule):
     def __repr__(self) -> str:
         parts = [f"({part!r})" if isinstance(part, _NESTED) else repr(part) for part in self.parts]
         return f" {self.MARK} ".join(parts)
+
+    def _finds_nothing(self) -> bool:
+        try:
+            return self.next_ms((LOOK_FROM - EPOCH) // MILLISECOND) is None
+        except InvalidScheduleError:
+            return False  # An entry's name is missing.
+
+    def _refuse_if_never(self) -> None:
+        """
+        Refuse a combination that can be seen to have no moment.
+
+        It is seen where the search comes to its end within few steps; whether one that goes on ever finds something, only
+        a longer one could tell (see `warnings`). Before all zones and names are known, nothing can be said.
+        """
+        if self.zone is None or any(part.zone is None or part.STEP_COST > CHEAP for part in self.parts):
+            return
+        try:
+            if self.next_within(UTC_S_MIN * 1000 - 1, Steps(FIRST_STEPS)) is not None:
+                return
+        except (OutOfStepsError, InvalidScheduleError):
+            return
+        raise InvalidScheduleError(f"combination {self.text}: it has no moment at all, so that it never fires")
 
     def _mapped(self, parts: list[Schedule | Window]) -> Schedule:
         return self if all(map(_is, parts, self.parts)) else self.remade(parts)
@@ -126,10 +166,7 @@ class Either(Combination):
         first_ms, sharers = None, len(self.parts) + 1
         for part in self.parts:
             sharers -= 1
-            if isinstance(part, Combination):
-                fire_ms = steps.spare(part, sharers, partial(part.next_within, after_ms, steps))
-            else:
-                fire_ms = part.next_within(after_ms, steps)
+            fire_ms = _next_or_none(part, after_ms, steps, sharers)
             if fire_ms is not None and (first_ms is None or fire_ms < first_ms):
                 first_ms = fire_ms
         return first_ms
@@ -138,10 +175,7 @@ class Either(Combination):
         last_ms, sharers = None, len(self.parts) + 1
         for part in self.parts:
             sharers -= 1
-            if isinstance(part, Combination):
-                fire_ms = steps.spare(part, sharers, partial(part.previous_within, before_ms, steps))
-            else:
-                fire_ms = part.previous_within(before_ms, steps)
+            fire_ms = _previous_or_none(part, before_ms, steps, sharers)
             if fire_ms is not None and (last_ms is None or fire_ms > last_ms):
                 last_ms = fire_ms
         return last_ms
@@ -153,20 +187,23 @@ class Either(Combination):
 class Both(Combination):
     """The moments that all its parts share: ``a & b``."""
 
-    __slots__ = ()
+    __slots__ = ("_asked",)
 
     MARK = "&"
 
     parts: tuple[Schedule, ...]
+    _asked: tuple[Searched, ...]
 
     def __init__(self, parts: Sequence[Schedule]) -> None:
         super().__init__(parts, ("&", frozenset(parts)))
+        self._set("_asked", met(parts))
+        self._refuse_if_never()
 
     def remade(self, parts: Sequence[Any]) -> Schedule:
         return _flat(Both, parts)
 
     def next_within(self, after_ms: int, steps: Steps) -> int | None:
-        parts, at_ms = self.parts, after_ms + 1
+        parts, at_ms = self._asked, after_ms + 1
         agreeing, turn = 0, 0
         while agreeing < len(parts):
             fire_ms = parts[turn].next_within(at_ms - 1, steps)
@@ -178,7 +215,7 @@ class Both(Combination):
         return at_ms
 
     def previous_within(self, before_ms: int, steps: Steps) -> int | None:
-        parts, at_ms = self.parts, before_ms - 1
+        parts, at_ms = self._asked, before_ms - 1
         agreeing, turn = 0, 0
         while agreeing < len(parts):
             fire_ms = parts[turn].previous_within(at_ms + 1, steps)
@@ -196,12 +233,13 @@ class Both(Combination):
 class Without(Combination):
     """The moments of a schedule that are not those of another: ``a - b``."""
 
-    __slots__ = ("of", "what")
+    __slots__ = ("_rest", "of", "what")
 
     MARK = "-"
 
     of: Schedule
     what: Schedule
+    _rest: Rest
 
     def __init__(self, of: Schedule, what: Schedule) -> None:
         if of == what:
@@ -209,23 +247,39 @@ class Without(Combination):
         super().__init__((of, what), ("-", of, what))
         self._set("of", of)
         self._set("what", what)
+        self._set("_rest", Rest(of, what.parts if type(what) is Either else (what,)))
+        self._refuse_if_never()
 
     def remade(self, parts: Sequence[Any]) -> Schedule:
         return Without(*parts)
 
     def next_within(self, after_ms: int, steps: Steps) -> int | None:
+        rest, row = self._rest, 0
         while True:
-            fire_ms = self.of.next_within(after_ms, steps)
-            if fire_ms is None or self.what.next_within(fire_ms - 1, steps) != fire_ms:
+            fire_ms = rest.of.next_within(after_ms, steps)
+            if fire_ms is None:
+                return None
+            for part in rest.what:
+                if _next_or_none(part, fire_ms - 1, steps, 2) == fire_ms:
+                    break
+            else:
                 return fire_ms
-            after_ms = fire_ms
+            row += 1
+            after_ms = fire_ms if row < LEAP_AFTER else rest.leap_from_ms(part, fire_ms)
 
     def previous_within(self, before_ms: int, steps: Steps) -> int | None:
+        rest, row = self._rest, 0
         while True:
-            fire_ms = self.of.previous_within(before_ms, steps)
-            if fire_ms is None or self.what.previous_within(fire_ms + 1, steps) != fire_ms:
+            fire_ms = rest.of.previous_within(before_ms, steps)
+            if fire_ms is None:
+                return None
+            for part in rest.what:
+                if _previous_or_none(part, fire_ms + 1, steps, 2) == fire_ms:
+                    break
+            else:
                 return fire_ms
-            before_ms = fire_ms
+            row += 1
+            before_ms = fire_ms if row < LEAP_AFTER else rest.leap_back_from_ms(part, fire_ms)
 
     def words(self) -> str:
         return ", except ".join(_lowered(self.parts))
@@ -249,6 +303,7 @@ class Inside(Combination):
         super().__init__((schedule, window), (self.MARK, schedule, window))
         self._set("schedule", schedule)
         self._set("window", window)
+        self._refuse_if_never()
 
     @classmethod
     def of(cls, schedule: Schedule, window: Window) -> Inside:
@@ -335,6 +390,20 @@ def _flat(kind: type[Either] | type[Both], parts: Sequence[Schedule]) -> Schedul
     flat = [inner for part in parts for inner in (part.parts if type(part) is kind else (part,))]
     distinct = list(dict.fromkeys(flat))
     return kind(distinct) if len(distinct) > 1 else distinct[0]
+
+
+def _next_or_none(part: Schedule, after_ms: int, steps: Steps, sharers: int) -> int | None:
+    """As `next_within`; a part that needs more than its share of the steps is left out, and not the whole given up."""
+    if isinstance(part, Combination):
+        return steps.spare(part, sharers, partial(part.next_within, after_ms, steps))
+    return part.next_within(after_ms, steps)
+
+
+def _previous_or_none(part: Schedule, before_ms: int, steps: Steps, sharers: int) -> int | None:
+    """As `previous_within`, with the same care."""
+    if isinstance(part, Combination):
+        return steps.spare(part, sharers, partial(part.previous_within, before_ms, steps))
+    return part.previous_within(before_ms, steps)
 
 
 def _part_text(part: Schedule | Window, zones: list[str | None]) -> str:

@@ -197,6 +197,21 @@ class Crontab(Schedule):
             before_s = UTC_S_MAX + 1
         fire_s = last_fire_s(self._pattern or self._unsettled(), self._zone, self._floors_s, before_s)
         return None if fire_s is None or fire_s < UTC_S_MIN else fire_s * 1000
+    @property
+    def pattern(self) -> CronPattern | None:
+        """The local times it names; None before an entry's name has settled an ``H``."""
+        return self._pattern
+
+    @property
+    def table(self) -> Zone:
+        """The zone it computes in."""
+        return self._zone
+
+    @property
+    def floors_s(self) -> list[int]:
+        """Its rule for gaps and folds; the same list for all crontabs of a zone that have the same rule."""
+        return self._floors_s
+
 
     def in_zone(self, name: str) -> Schedule:
         if self.zone is not None:

@@ -118,6 +118,21 @@ class Every(Schedule):
     _anchor: Moment | None
     _anchor_ms: int
 
+    @property
+    def period_ms(self) -> int:
+        """The period."""
+        return self._period_ms
+
+    @property
+    def anchor_ms(self) -> int:
+        """The first fire; without an anchor the epoch, from which the grid is counted both ways."""
+        return self._anchor_ms
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the grid is known: an anchor that is local to a zone needs it."""
+        return self._anchor is None or self._anchor.is_utc or self.zone is not None
+
     def __init__(self, period_ms: int, *, anchor: Moment | None, zone: str | None) -> None:
         # A zone matters only to an anchor that is local to it; without one, two zones mean the same.
         is_local = anchor is not None and not anchor.is_utc

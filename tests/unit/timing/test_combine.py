@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from apscheduler.triggers.interval import IntervalTrigger
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from scheduler.errors import InvalidScheduleError
@@ -18,7 +18,9 @@ from scheduler.timing import Schedule, between, crontab, every, once, schedule_f
 
 START = datetime(2026, 10, 24, 5, 30, tzinfo=UTC)
 START_MS = int(START.timestamp()) * 1000
-SPAN_MS = 2 * 86_400_000
+# Through the night in which Berlin's clocks are put back.
+FROM_MS = START_MS + 12 * 3_600_000
+SPAN_MS = 18 * 3_600_000
 BERLIN, NEW_YORK = "Europe/Berlin", "America/New_York"
 
 SIMPLE = [
@@ -41,16 +43,16 @@ WINDOWS = [
 
 def fires(schedule: Schedule) -> set[int]:
     """Return the fires in the span, found one after the other."""
-    found, at_ms = set(), schedule.next_ms(START_MS)
-    while at_ms is not None and at_ms <= START_MS + SPAN_MS:
+    found, at_ms = set(), schedule.next_ms(FROM_MS)
+    while at_ms is not None and at_ms <= FROM_MS + SPAN_MS:
         found.add(at_ms)
         at_ms = schedule.next_ms(at_ms)
     return found
 
 
 def fires_backwards(schedule: Schedule) -> set[int]:
-    found, at_ms = set(), schedule.previous_ms(START_MS + SPAN_MS + 1)
-    while at_ms is not None and at_ms > START_MS:
+    found, at_ms = set(), schedule.previous_ms(FROM_MS + SPAN_MS + 1)
+    while at_ms is not None and at_ms > FROM_MS:
         found.add(at_ms)
         at_ms = schedule.previous_ms(at_ms)
     return found
@@ -65,12 +67,20 @@ def _combine(sides: tuple[Made, Made, str]) -> Made:
     (a, in_a), (b, in_b), mark = sides
     if mark == "|":
         return a | b, in_a | in_b
-    return (a & b, in_a & in_b) if mark == "&" or a == b else (a - b, in_a - in_b)
+    try:
+        return (a & b, in_a & in_b) if mark == "&" or a == b else (a - b, in_a - in_b)
+    except InvalidScheduleError:
+        assume(False)
+        raise
 
 
 def _filter(sides: tuple[Made, Any, bool]) -> Made:
     (a, in_a), window, inside = sides
-    return (a & window if inside else a - window), {ms for ms in in_a if window.holds_ms(ms) == inside}
+    try:
+        return (a & window if inside else a - window), {ms for ms in in_a if window.holds_ms(ms) == inside}
+    except InvalidScheduleError:
+        assume(False)
+        raise
 
 
 made = st.recursive(
@@ -178,6 +188,42 @@ def nested(depth: int) -> Schedule:
     ("make", "message"),
     [
         (lambda: every("1h") - every(3600), "combination: every 1h without itself never fires"),
+        (
+            lambda: every("6h") - every("90m"),
+            "combination every 6h - every 1h30m: the second has every moment of the first",
+        ),
+        (
+            lambda: every("2s") & every("2s", anchor="2026-01-01T00:00:01Z"),
+            "combination every 2s & every 2s from 2026-01-01T00:00:01Z: these never meet",
+        ),
+        (
+            lambda: crontab("*/2 9 * * *") & crontab("1-59/2 9 * * *"),
+            "combination */2 9 * * * & 1-59/2 9 * * *: these crontabs never meet, so that it never fires",
+        ),
+        (
+            lambda: crontab("0 9 13 2 *", tz=BERLIN) & crontab("0 9 14 2 *", tz=BERLIN) & every("1h"),
+            "combination 0 9 13 2 * & 0 9 14 2 *: these crontabs never meet",
+        ),
+        (
+            lambda: crontab("0 9 * * mon") - crontab("0 9 * * 1-5"),
+            "combination 0 9 * * mon - 0 9 * * 1-5: the second has every moment of the first",
+        ),
+        (
+            lambda: crontab("0 9 * * *") - crontab("0 9 * 1-6 *") - crontab("0 9 * 7-12 *"),
+            "combination 0 9 * * * - 0 9 * 7-12 *: the second has every moment of the first",
+        ),
+        (
+            lambda: once("2026-01-01T12:00", tz=BERLIN) & between("09:00", "10:00"),
+            "combination once at 2026-01-01T12:00:00 & between 09:00 and 10:00: it has no moment at all",
+        ),
+        (
+            lambda: (once("2026-01-01T12:00") & between("09:00", "10:00")).in_zone(BERLIN),
+            "combination once at 2026-01-01T12:00:00 & between 09:00 and 10:00: it has no moment at all",
+        ),
+        (
+            lambda: crontab("0 9 * * *", tz=BERLIN) & once("2026-01-01T12:00", tz=BERLIN),
+            "combination 0 9 * * * & once at 2026-01-01T12:00:00: it has no moment at all",
+        ),
         (lambda: nested(20), "combination: 10 parts nested 9 deep are outside 1–64 parts and 1–8 deep"),
         (
             lambda: schedule_from_data(
@@ -209,14 +255,12 @@ def test_long_unions_and_exceptions_are_flat() -> None:
 @pytest.mark.parametrize(
     "schedule",
     [
-        crontab("0 1 * * *") & crontab("0 2 * * *", tz="Asia/Kolkata"),
-        crontab("*/2 * * * * *") & crontab("1-59/2 * * * * *", tz=BERLIN),
-        every("2s") & every("2s", anchor="2026-01-01T00:00:01Z"),
-        every("1m") - crontab("* * * * *"),
-        (every("2s") & every("4s", anchor="2026-01-01T00:00:01Z"))
-        & (every("3s") & every("3s", anchor="2026-01-01T00:00:01Z")),
-        every("1s") & (between("09:00", "10:00") & between("11:00", "12:00")),
-        every(days=1, at="08:00") & between("09:00", "17:00"),
+        crontab("0 1 * * *", tz="UTC") & crontab("0 2 * * *", tz="Asia/Kolkata"),
+        crontab("*/2 * * * * *", tz="UTC") & crontab("1-59/2 * * * * *", tz=BERLIN),
+        every("1m", tz="UTC") - crontab("* * * * *", tz=BERLIN),
+        every("1h", tz="UTC") - (every("2h", tz="UTC") | crontab("0 1-23/2 * * *", tz="UTC")),
+        every("1s", tz="UTC") & (between("09:00", "10:00", tz="UTC") & between("11:00", "12:00", tz="UTC")),
+        every(days=1, at="08:00", tz=BERLIN) & between("09:00", "17:00"),
     ],
     ids=repr,
 )
@@ -229,3 +273,91 @@ def test_what_never_meets_ends(schedule: Schedule) -> None:
         assert schedule.previous_ms(START_MS) is None
         best_s = min(best_s, time.perf_counter() - started_s)
     assert best_s < 0.1
+
+
+def test_what_was_not_found_is_told() -> None:
+    """It is legal, as nobody can tell; `sched check` says it."""
+    schedule = every(days=1, at="08:00", tz=BERLIN) & between("09:00", "17:00")
+    assert schedule.warnings() == (
+        "every day at 08:00 & between 09:00 and 17:00: no moment was found within 4000 steps from 2026 on; it may never fire",
+    )
+    assert (every(days=1, at="09:00", tz=BERLIN) & between("09:00", "17:00")).warnings() == ()
+
+
+@pytest.mark.parametrize(
+    ("dense", "after", "following"),
+    [
+        # Long rows of exceptions: all Saturdays and Sundays, a month, nearly always.
+        (every("10s", tz=BERLIN) - crontab("* * * * * 6,0", tz=BERLIN), "2026-10-23T22:00", "2026-10-25T23:00"),
+        (every("1s", tz=BERLIN) - crontab("* * * * * 6,0", tz=BERLIN), "2026-10-23T22:00", "2026-10-25T23:00"),
+        (every("30s", tz=BERLIN) - crontab("* * * * 6,0", tz=BERLIN), "2026-10-24T06:00", "2026-10-24T06:00:30"),
+        (every("1m", tz=BERLIN) - crontab("* * * 12 *", tz=BERLIN), "2026-11-30T23:00", "2026-12-31T23:00"),
+        (every("5m", tz=BERLIN) - crontab("*/5 * * 12 *", tz=BERLIN), "2026-11-30T23:00", "2026-12-31T23:00"),
+        (every("1h", tz=BERLIN) - crontab("0 * * 1-11 *", tz=BERLIN), "2026-12-31T22:30", "2027-11-30T23:00"),
+        (crontab("* * * * *", tz=BERLIN) - crontab("* * * 2-11 *", tz=BERLIN), "2027-01-31T22:59", "2027-11-30T23:00"),
+        (
+            crontab("* * * * * *", tz=BERLIN) - crontab("* * * * 2-11 *", tz=BERLIN),
+            "2027-01-31T22:59:59",
+            "2027-11-30T23:00",
+        ),
+        (
+            crontab("0-59 9 * * *", tz=BERLIN) - crontab("* * * 2-11 *", tz=BERLIN),
+            "2027-01-31T08:59",
+            "2027-12-01T08:00",
+        ),
+        (every("1s", tz=BERLIN) - crontab("* * 0-22 * * *", tz=BERLIN), "2026-10-25T22:59:59", "2026-10-26T22:00"),
+    ],
+    ids=lambda value: repr(value) if isinstance(value, Schedule) else "",
+)
+def test_long_rows_of_exceptions_are_leapt_over(dense: Schedule, after: str, following: str) -> None:
+    """Both ways, and within 50 ms."""
+    first, second = (datetime.fromisoformat(text).replace(tzinfo=UTC) for text in (after, following))
+    if "6,0" in repr(dense) or "12 *" in repr(dense):
+        first -= timedelta(milliseconds=1)
+    started_s = time.perf_counter()
+    assert dense.next(first) == second
+    assert time.perf_counter() - started_s < 0.1
+    started_s = time.perf_counter()
+    earlier = dense.previous(second)
+    assert time.perf_counter() - started_s < 0.1
+    assert earlier is not None
+    assert earlier <= first + timedelta(milliseconds=1)
+    assert dense.next(earlier) == second
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(
+        [every("20m", tz=BERLIN), every("30s", tz=BERLIN), every("7m", tz=BERLIN), crontab("* * * * *", tz=BERLIN)]
+    ),
+    st.sampled_from(["* * * * *", "*/10 * * * *", "* 1-3 * * *", "0-50 1,3 * * *", "*/30 * 2 * * *", "* * 25 10 *"]),
+    st.sampled_from([("run", "first"), ("run", "both"), ("skip", "first")]),
+    st.booleans(),
+)
+def test_leaps_miss_nothing_around_a_change_of_clocks(
+    of: Schedule, text: str, rule: tuple[str, str], spring: bool
+) -> None:
+    """Against taking the sets apart, one by one."""
+    what = crontab(text, tz=BERLIN, gap=rule[0], fold=rule[1])
+    start_ms = int(datetime(2026, *((3, 28) if spring else (10, 24)), 20, tzinfo=UTC).timestamp()) * 1000
+    end_ms = start_ms + 12 * 3_600_000
+
+    def between_them(schedule: Schedule) -> set[int]:
+        found, at_ms = set(), schedule.next_ms(start_ms)
+        while at_ms is not None and at_ms <= end_ms:
+            found.add(at_ms)
+            at_ms = schedule.next_ms(at_ms)
+        return found
+
+    try:
+        schedule = of - what
+    except InvalidScheduleError:
+        assert between_them(of) <= between_them(what)
+        return
+    expected = between_them(of) - between_them(what)
+    assert between_them(schedule) == expected
+    back, at_ms = set(), schedule.previous_ms(end_ms + 1)
+    while at_ms is not None and at_ms > start_ms:
+        back.add(at_ms)
+        at_ms = schedule.previous_ms(at_ms)
+    assert back == expected
