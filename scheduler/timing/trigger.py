@@ -23,6 +23,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from scheduler.errors import InvalidScheduleError
 from scheduler.timing.base import EPOCH, MILLISECOND, UTC_S_MIN, Schedule
+from scheduler.timing.duration import format_duration
 from scheduler.timing.every import every
 from scheduler.timing.once import once
 from scheduler.timing.settling import Settling
@@ -130,8 +131,6 @@ class TriggerSchedule(Schedule):
             ahead = _Asking(self.text, trigger, settling.now_ms)
             coming_ms = ahead.take(settling.now_ms + AHEAD_MS, AHEAD_FIRES_MAX, settling.patience.ask_s)
             past = _past(self.text, trigger, settling, coming_ms)
-        if not coming_ms:
-            settling.notes.append(f"{self.text} has no fire to come")
         if not past.is_alike:
             settling.notes.append(
                 f"{self.text} answers differently when it is asked at another moment, so each load of the files moves its fires"
@@ -333,7 +332,7 @@ def _began_with_the_load(trigger: Any, now_ms: int) -> bool:
 
 
 def _period(trigger: Any) -> str:
-    return f"{trigger.interval_length:g}s"
+    return format_duration(round(trigger.interval_length * 1000))
 
 
 def _dated(text: str, trigger: Any, now_ms: int) -> Any:
