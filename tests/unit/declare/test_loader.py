@@ -138,7 +138,7 @@ def test_every_mistake_of_every_file_is_told_at_once(write: Write) -> None:
         c="def f(:\n    pass",
         d="import sys\nsys.exit(3)",
         e="from schedules.b import x",
-        f="from scheduler import rrule",
+        f="from scheduler import chord",
         g='import json\njson.loads("{")',
         h='from scheduler import entry, every\nentry("once", "a.good", every("5s"), args=[1])',
     )
@@ -160,7 +160,7 @@ def test_every_mistake_of_every_file_is_told_at_once(write: Write) -> None:
         "schedules/c.py:1: syntax error: invalid syntax: def f(:; correct the line",
         "schedules/d.py:2: it exits when it is imported; put what runs it as a program under `if __name__",
         "schedules/e.py:1: it imports a file that is broken: schedules/b.py has a mistake of its own; mend that one first",
-        "schedules/f.py:1: this version of scheduler has no 'rrule'",
+        "schedules/f.py:1: this version of scheduler has no 'chord'",
         "schedules/g.py:2: JSONDecodeError: Expecting property name",
         "schedules/h.py:2: entry 'once' is declared already, at schedules/a.py:22; entries need different names",
     ]  # fmt: skip
