@@ -10,7 +10,7 @@ import msgspec
 
 from scheduler.cli.exits import Exit
 from scheduler.cli.group import Command
-from scheduler.cli.invocation import Invocation, say
+from scheduler.cli.invocation import Invocation, say, who
 from scheduler.cli.moments import read_moment, show_moment
 from scheduler.cli.names import resolve
 from scheduler.cli.run_result import result_data, result_text
@@ -116,13 +116,18 @@ def result(sched: Invocation, id: str) -> None:
 @click.command("cancel", cls=Command)
 @click.argument("id", metavar="ID")
 @click.option("--terminate", is_flag=True, help="Also stop it if it runs already.")
+@click.option("--reason", "-r", default="", metavar="TEXT", help="Why, for the others.")
 @click.pass_obj
-def cancel(sched: Invocation, id: str, terminate: bool) -> int:
+def cancel(sched: Invocation, id: str, terminate: bool, reason: str) -> int:
     """Cancel a run that waits; with --terminate also one that runs.
 
     A run that a worker holds is asked to end, which takes effect within about a second.
     """
-    reply = sched.store.queues.cancel(id, terminate=terminate)
+    from scheduler.store.audit import Note  # noqa: PLC0415
+
+    by = who()
+    note = Note(verb="cancel", by=by, reason=reason, what=f"run {id}")
+    reply = sched.store.queues.cancel(id, terminate=terminate, by=by, reason=reason, note=note)
     if reply == "unknown":
         raise NotFoundError(f"there is no run {id!r}; its record may have expired (`sched runs` shows the last ones)")
     if reply == "ended":

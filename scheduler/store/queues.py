@@ -158,10 +158,20 @@ class Queues:
         reply = self._connection.run("promote", self._keys.core, (limit, int(tell), *queues))
         return Promoted(reply[0] / 1000, reply[1], moment(reply[2]), reply[3] == 1, fire_events(reply[4]))
 
-    def cancel(self, id_: str, *, terminate: bool = False) -> CancelReply:
-        """End a run where it waits, or ask its worker to (*terminate*: even if it runs already)."""
-        reply = self._connection.run("cancel", self._keys.core, (id_, int(terminate)))
-        return CancelReply(reply.decode().lower())
+    def cancel(
+        self, id_: str, *, terminate: bool = False, by: str = "", reason: str = "", note: Note | None = None
+    ) -> CancelReply:
+        """
+        End a run where it waits, or ask its worker to (*terminate*: even if it runs already).
+
+        A fire whose moment is still to come is revoked at once; its due time has its outcome when it has come.
+
+        Args:
+            by: Who asks, and *reason* why: for the record of such a fire.
+            note: The line in the audit log; its entry is added there.
+        """
+        arguments = (id_, int(terminate), by, reason, b"" if note is None else msgspec.json.encode(note))
+        return CancelReply(self._connection.run("cancel", self._keys.core, arguments).decode().lower())
 
     def purge(self, queue: str) -> int:
         """End what waits in *queue*: ready messages and delayed calls. Armed fires stay."""

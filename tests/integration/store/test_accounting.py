@@ -221,13 +221,15 @@ def test_what_was_due_before_a_change_goes_on_as_it_was(bench: Bench, change: Ac
 
 
 def test_a_cancelled_fire_is_withdrawn(bench: Bench) -> None:
-    """Before its moment; a second request finds nothing."""
+    """Its moment has an outcome when it has come; a second request finds nothing."""
     bench.put()
     term = bench.win()
-    fire = bench.fire(in_ms=60_000)
+    fire = bench.fire(in_ms=100)
     bench.arm(term, [fire])
     assert bench.store.queues.cancel(fire.id) is CancelReply.REVOKED
     assert bench.store.queues.cancel(fire.id) is CancelReply.ENDED
+    while not bench.promote():
+        pass
     assert outcomes(bench) == told(bench) == {"withdrawn": 1}
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from scheduler.beat.plan import Plan
 from scheduler.model import Overlap
+from scheduler.store.audit import Note
+from scheduler.store.change import Change
 from scheduler.store.queues import CancelReply, TriggerReply
-from scheduler.wire import new_id
+from scheduler.wire import fire_id, new_id
 from tests.support.bench import HOUR_MS, Bench
 
 pytestmark = pytest.mark.redis
@@ -148,16 +151,60 @@ class TestCancel:
         bench.finish(session, id_)
         assert session.renew().cancels == {}
 
-    def test_an_armed_fire_is_withdrawn(self, bench: Bench) -> None:
-        """P2: its due time has an outcome, counted once; it is not armed again."""
+    def test_an_armed_fire_is_revoked_at_once_and_withdrawn_when_its_moment_has_come(self, bench: Bench) -> None:
+        """P2: its due time has one outcome."""
         bench.put()
         term = bench.win()
-        fire = bench.fire(in_ms=60_000)
+        fire = bench.fire(in_ms=100)
         bench.arm(term, [fire])
-        assert bench.store.queues.cancel(fire.id) is CancelReply.REVOKED
+        note = Note(verb="cancel", by="ada@h", reason="wrong", what="run x")
+        assert bench.store.queues.cancel(fire.id, by="ada@h", reason="wrong", note=note) is CancelReply.REVOKED
+        assert bench.store.results.state(fire.id) == "REVOKED"
+        assert bench.store.queues.cancel(fire.id) is CancelReply.ENDED
+        assert [(line.verb, line.entry, line.reason) for line in bench.store.audit.notes(n=1)] == [
+            ("cancel", "e", "wrong")
+        ]
+        bench.check_places()
+        while not bench.promote():
+            pass
         assert bench.store.registry.counts("e") == {"withdrawn": 1, "promoted": 0}
-        assert [run.outcome for run in bench.store.history.runs("e")] == ["withdrawn"]
+        [run] = bench.store.history.runs("e")
+        assert (run.outcome, run.error) == ("withdrawn", "skipped by ada@h: wrong")
         assert bench.arm(term, [fire]).armed == 0
+        assert bench.live() == set()
+
+    @pytest.mark.parametrize("change", ["pause and resume", "schedule", "a change that was worked out before"])
+    def test_a_cancelled_fire_does_not_come_back(self, bench: Bench, change: str) -> None:
+        """P2: the mark may go back behind it; the order to skip stays with the entry."""
+        bench.put(period="2s")
+        due_ms = (bench.now_ms // 2_000 + 2) * 2_000
+        bench.move_mark("e", bench.now_ms - due_ms + 2_000)  # up to the due time before it
+
+        def lead() -> list[int]:
+            plan = Plan(namespace=bench.keys.namespace, horizon_ms=5_000, late_limit_ms=15_000)
+            plan.put(bench.store.registry.state("e"), bench.now_ms)
+            fires = plan.take(bench.now_ms, 10).fires
+            assert bench.arm(bench.win(), fires).stale == []
+            return [fire.due_ms for fire in fires]
+
+        assert lead()[0] == due_ms
+        id_ = fire_id(bench.keys.namespace, "e", due_ms)
+        before = bench.store.registry.state("e")
+        assert bench.store.queues.cancel(id_) is CancelReply.REVOKED
+        if change == "pause and resume":
+            bench.store.registry.pause("e")
+            bench.store.registry.resume("e")
+        elif change == "schedule":
+            bench.put(period="1s")
+        else:
+            stale = Change(before, bench.entry(period="2s", priority=7))
+            assert bench.store.changer.apply([stale]) == ["e"]
+        lead()
+        while bench.now_ms <= due_ms:
+            pass
+        bench.promote()
+        assert [run.due_ms for run in bench.store.history.runs("e") if run.outcome == "withdrawn"] == [due_ms]
+        assert id_ not in bench.live()
         bench.check_places()
 
     def test_one_that_waits_for_its_slot_is_withdrawn(self, bench: Bench) -> None:
