@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from scheduler.alarm import Alert, Kind, Ping, ping_address, resend_ms
+from scheduler.alarm import Alert, Ping, ping_address, resend_ms
 from scheduler.beat.hook import Answer, call_url
 from scheduler.clock import iso
 from scheduler.config import redact_address
@@ -118,11 +118,11 @@ class Courier:
         answer = self.send(parcel.name, alerts)
         to = redact_address(parcel.name)
         newest = alerts[-1]
-        tell = partial(Notice, kind=newest.kind, alert=newest.id, entry=newest.entry, to=to, at_ms=now_ms)
+        noted = partial(Notice, kind=newest.kind, alert=newest.id, entry=newest.entry, to=to, at_ms=now_ms)
         if answer.ok:
             event(log, "hook.told", to=to, count=len(alerts), answer=answer.text)
             text = answer.text if len(alerts) == 1 else f"{len(alerts)} at once: {answer.text}"
-            self._alerts.sent(parcel, parcel.items, again_ms=None, notice=tell(what="sent", text=text))
+            self._alerts.sent(parcel, parcel.items, again_ms=None, notice=noted(what="sent", text=text))
             return
         stale = [
             item
@@ -135,9 +135,9 @@ class Courier:
         )  # fmt: skip
         notice = None
         if stale:
-            notice = tell(what="dropped", text=f"{len(stale)} given up after an hour: {answer.text}")
+            notice = noted(what="dropped", text=f"{len(stale)} given up after an hour: {answer.text}")
         elif not parcel.failures:
-            notice = tell(what="failed", text=f"{answer.text}; it is tried again")
+            notice = noted(what="failed", text=f"{answer.text}; it is tried again")
         self._alerts.sent(parcel, stale, again_ms=resend_ms(parcel.failures + 1), notice=notice)
 
     def _deliver_pings(self, parcel: Parcel, now_ms: int) -> None:
@@ -164,12 +164,12 @@ class Courier:
         event(
             log, "ping.failed", level=logging.WARNING, entry=parcel.name, to=to, tries=failures + 1, error=answer.text
         )
-        tell = partial(Notice, kind="ping", entry=parcel.name, to=to, at_ms=now_ms)
+        noted = partial(Notice, kind="ping", entry=parcel.name, to=to, at_ms=now_ms)
         notice = None
         if stale:
-            notice = tell(what="dropped", text=f"{len(stale)} given up after an hour: {answer.text}")
+            notice = noted(what="dropped", text=f"{len(stale)} given up after an hour: {answer.text}")
         elif not failures:
-            notice = tell(what="failed", text=f"{answer.text}; it is tried again")
+            notice = noted(what="failed", text=f"{answer.text}; it is tried again")
         self._alerts.sent(parcel, [*gone, *stale], again_ms=resend_ms(failures + 1), notice=notice)
 
     def _deliver_alone(self, hook: str, alert: Alert) -> None:
@@ -184,12 +184,23 @@ class Courier:
 
     def send(self, hook: str, alerts: Sequence[Alert]) -> Answer:
         """Tell *hook* of *alerts*, in one go."""
-        messages = [message(alert, self._namespace) for alert in alerts]
-        if "/" in hook:
-            return call_url(hook, msgspec.json.encode(together(messages)))
-        if hook not in self._hooks:
+        if "/" not in hook and hook not in self._hooks:
             return Answer(False, "this beat's settings do not name it")
-        return self._run_callable(hook, messages)
+        return tell(hook, alerts, namespace=self._namespace, run_callable=self._run_callable)
+
+
+def tell(
+    hook: str,
+    alerts: Sequence[Alert],
+    *,
+    namespace: str,
+    run_callable: Callable[[str, Sequence[Mapping[str, Any]]], Answer],
+) -> Answer:
+    """Tell *hook* of *alerts*: an address in one call, a callable one by one."""
+    messages = [message(alert, namespace) for alert in alerts]
+    if "/" in hook:
+        return call_url(hook, msgspec.json.encode(together(messages)))
+    return run_callable(hook, messages)
 
 
 def message(alert: Alert, namespace: str) -> dict[str, Any]:
@@ -216,12 +227,6 @@ def together(messages: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
         return messages[0]
     text = "\n".join(str(one["text"]) for one in messages)
     return {"text": text, "kind": "several", "namespace": messages[0]["namespace"], "alerts": list(messages)}
-
-
-def test_alert(alert_id: str, at_ms: int, by: str) -> Alert:
-    """What `sched alerts --test` sends."""
-    text = f"this is a test by {by}: nothing is wrong, and alerts reach you"
-    return Alert(id=alert_id, kind=Kind.TEST, text=text, by=by, at_ms=at_ms)
 
 
 _decode_alert = msgspec.json.Decoder(Alert).decode

@@ -32,6 +32,7 @@ COMMANDS: dict[str, Row] = {
     "runs": Row("runs:runs", _LOOK, "What ran, what runs, and what was skipped and why."),
     "why": Row("why:why", _LOOK, "What became of a due time of an entry, or what will."),
     "result": Row("runs:result", _LOOK, "One run, with its result or traceback."),
+    "alerts": Row("alerts:alerts", _LOOK, "What is wrong now, and what was told about it."),
     "audit": Row("audit:audit", _LOOK, "Who changed what, when and why."),
     "check": Row("check:check", _LOOK, "Every mistake in the schedule files; needs no Redis."),
     "plan": Row("plan:plan", _LOOK, "What a load of the schedule files would change, before it does."),

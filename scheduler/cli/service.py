@@ -18,10 +18,12 @@ from scheduler.cli.queues import QUEUE_COLUMNS, QueueView, queue_views
 from scheduler.clock import iso
 
 if TYPE_CHECKING:
+    from scheduler.alarm import Alert
     from scheduler.store.loads import LoadInfo
     from scheduler.store.presence import BeatInfo
     from scheduler.store.sessions import LiveWorker
 
+ALERTS_SHOWN = 5
 SKEW_SHOWN_S = 0.1
 """From here on a skew is worth a line for people: it is above what a round trip explains."""
 
@@ -37,6 +39,7 @@ class Status(msgspec.Struct, frozen=True):
     queues: list[QueueView]
     load: LoadInfo
     clock_skew_s: float
+    alerts: list[Alert]
 
 
 @click.command("status", cls=Command)
@@ -65,6 +68,7 @@ def _look(sched: Invocation) -> Status:
         queues=queue_views(sched),
         load=store.loads.info(),
         clock_skew_s=skew_s,
+        alerts=store.alerts.open(),
     )
 
 
@@ -79,6 +83,9 @@ def status_data(status: Status) -> dict[str, Any]:
             for queue in status.queues
         },
         "clock_skew_s": round(status.clock_skew_s, 6),
+        "alerts": [
+            {"kind": str(alert.kind), "entry": alert.entry or None, "text": alert.text} for alert in status.alerts
+        ],
         "load": {
             "number": status.load.number,
             "by": status.load.by or None,
@@ -114,11 +121,20 @@ def _files_text(status: Status) -> str:
     )  # fmt: skip
 
 
+def _alerts_text(alerts: Sequence[Alert]) -> str:
+    """What is wrong, the oldest first; the rest is counted."""
+    lines = [alert.text for alert in alerts[:ALERTS_SHOWN]]
+    if len(alerts) > ALERTS_SHOWN:
+        lines.append(f"and {len(alerts) - ALERTS_SHOWN} more: see `sched alerts`")
+    return "\n".join(lines)
+
+
 def _facts(status: Status, sched: Invocation) -> Iterator[tuple[str, str]]:
     yield from leader_facts(status.leader, sched) if status.leader else (("leader", "none"),)
     load = status.load
     yield "schedules", f"loaded {show_moment(load.at_ms, sched.zone)} by {load.by}" if load.at_ms else "never loaded"
     yield "mistakes", "\n".join(load.mistakes)
+    yield "alerts", _alerts_text(status.alerts)
     yield "differing", _files_text(status)
     if abs(status.clock_skew_s) >= SKEW_SHOWN_S:
         where = "ahead of" if status.clock_skew_s > 0 else "behind"
