@@ -155,11 +155,14 @@ def take_over(made: Bench, leader: Process) -> float:
 # ── from files ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 MANY = """
+@task
+def report(customer): ...
+
 hours = [hour for hour in range(24) if hour not in {skipped}]
 for i in range({n}):
     k = i % {distinct}
     when = crontab(f"{{k % 60}} {{k // 60 % 60}} {{hours[k // 3600 % len(hours)]}} * * {{k // 3600 // len(hours) % 7}}")
-    entry(f"customer-{{i:07}}-report", noop, when, args=(i,))
+    entry(f"customer-{{i:07}}-report", report, when, args=(i,))
 """
 
 

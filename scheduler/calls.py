@@ -322,7 +322,7 @@ def encode_arguments(task: str, args: Sequence[Any]) -> bytes:
     """
     if not isinstance(args, list | tuple):
         raise TypeError(f"task {task!r}: args {args!r}: expected a list or tuple, as in args=(1, 2)")
-    return encode_json(args, what=f"task {task!r}: its args")
+    return encode_json(args, what=f"task {task!r}: its args") if args else b"[]"
 
 
 def encode_keywords(task: str, kwargs: Mapping[str, Any]) -> bytes:
@@ -333,6 +333,8 @@ def encode_keywords(task: str, kwargs: Mapping[str, Any]) -> bytes:
         NotEncodableError: JSON cannot carry them.
         TypeError: It is no mapping from names.
     """
+    if kwargs == {}:
+        return b"{}"
     if not isinstance(kwargs, Mapping) or not all(isinstance(name, str) for name in kwargs):
         raise TypeError(f"task {task!r}: kwargs {kwargs!r}: expected a mapping from names to values")
     return encode_json(kwargs if isinstance(kwargs, dict) else dict(kwargs), what=f"task {task!r}: its kwargs")

@@ -187,7 +187,7 @@ class Declarations:
 
     def shown(self, place: Place) -> str:
         """*place* as people read it: relative to the folder that holds the schedule files, if it lies there."""
-        return f"{relative(place.file, self.folder)}:{place.line}"
+        return place if self.folder is None else place.removeprefix(f"{self.folder}{os.sep}")
 
     def take_over(self, other: Declarations, modules: Callable[[str], bool]) -> None:
         """Add what *other* holds of the modules that *modules* says yes to. The first of two with one name stays."""

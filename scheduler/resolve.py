@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from scheduler.clock import aware, to_ms
 from scheduler.config import Config
@@ -32,15 +33,17 @@ class Whens:
     """
     What the schedules of one load come to; entries that were given the same object share that.
 
-    By the object, not by what it means: two that mean the same may be written differently.
+    By the object, not by what it means: two that mean the same may be written differently. And of entries that differ in
+    nothing but name, arguments and place, the first is the model of all others.
     """
 
     def __init__(self) -> None:
         self._found: dict[tuple[int, str], _When] = {}
+        self.models: dict[tuple[int, int, int], Model] = {}
 
-    def data(self, when: Schedule, zone: str, name: str, settling: Settling) -> dict[str, Any]:
+    def data(self, when: Schedule, zone: str, name: str, settling: Settling) -> tuple[dict[str, Any], bool]:
         """
-        *when* in *zone*, settled for an entry of this name, as data that nobody changes.
+        *when* in *zone*, settled for an entry of this name, as data that nobody changes; and whether the name has a say in it.
 
         Raises:
             InvalidScheduleError: It cannot be settled for an entry of this name.
@@ -54,7 +57,7 @@ class Whens:
             found = self._found[key] = _When(when, schedule, schedule.as_data(), notes)
         settling.notes.extend(found.notes)
         named = found.schedule.for_entry(name)
-        return found.data if named is found.schedule else named.as_data()
+        return (found.data, False) if named is found.schedule else (named.as_data(), True)
 
 
 class _When(NamedTuple):
@@ -64,6 +67,15 @@ class _When(NamedTuple):
     schedule: Schedule
     data: dict[str, Any]
     notes: tuple[str, ...]
+
+
+class Model(NamedTuple):
+    """An entry that others are like; and, so that no others take their places in memory, what it was made of."""
+
+    entry: Entry
+    notes: tuple[str, ...]
+    declared: Declared
+    task: Task
 
 
 def resolve_entry(
@@ -90,12 +102,8 @@ def resolve_entry(
         InvalidScheduleError: The schedule cannot be settled for an entry of this name.
         ConfigError: A route answers something that is no queue.
     """
+    whens = whens or Whens()
     options = declared.options
-    of_task = task.options if task is not None else TaskOptions()
-    zone = options.tz or declared.when.zone or config.timezone
-    start_ms, until_ms = _moment_ms(options.start, zone), _moment_ms(options.until, zone)
-    if start_ms is not None and until_ms is not None and until_ms <= start_ms:
-        raise InvalidEntryError(f"until {options.until} is not after start {options.start} (timezone {zone})")
     headers = len(msgspec.json.encode(options.headers)) if options.headers else 0
     size = len(declared.args) + len(declared.kwargs) + headers + FRAME_BYTES
     if size > config.message_bytes_max:
@@ -103,11 +111,22 @@ def resolve_entry(
             f"its arguments make a message of {size} bytes, message_bytes_max allows {config.message_bytes_max}; "
             "pass a reference instead of the data"
         )
+    key = (id(options), id(task), id(declared.when))
+    model = whens.models.get(key)
+    if model is not None:
+        settling.notes.extend(model.notes)
+        return replace(model.entry, name=declared.name, args=declared.args, kwargs=declared.kwargs, source=source)
+    of_task = task.options if task is not None else TaskOptions()
+    zone = options.tz or declared.when.zone or config.timezone
+    start_ms, until_ms = _moment_ms(options.start, zone), _moment_ms(options.until, zone)
+    if start_ms is not None and until_ms is not None and until_ms <= start_ms:
+        raise InvalidEntryError(f"until {options.until} is not after start {options.start} (timezone {zone})")
+    schedule, is_own = whens.data(declared.when, zone, declared.name, settling)
     expires = of_task.expires if options.expires is None else options.expires
-    return Entry(
+    entry = Entry(
         name=declared.name,
         task=declared.task_name,
-        schedule=(whens or Whens()).data(declared.when, zone, declared.name, settling),
+        schedule=schedule,
         queue=options.queue or of_task.queue or _routed(declared, router),
         args=declared.args,
         kwargs=declared.kwargs,
@@ -135,6 +154,9 @@ def resolve_entry(
         source=source,
         origin=Origin.FILE,
     )
+    if task is not None and not is_own and not router.asks_callables:
+        whens.models[key] = Model(entry, tuple(settling.notes), declared, task)
+    return entry
 
 
 def _routed(declared: Declared, router: Router) -> str:

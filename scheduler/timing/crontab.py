@@ -106,11 +106,13 @@ def crontab(
     Raises:
         InvalidScheduleError: Something cannot be read, is out of range, or can never fire.
     """
+    has_keywords = not (minute is hour is day_of_month is month_of_year is day_of_week is _NOT_GIVEN)
     if dialect is not None:
         _choice("dialect", dialect, DIALECTS)
-        has_keywords = not (minute is hour is day_of_month is month_of_year is day_of_week is _NOT_GIVEN)
         return _in_dialect(expr, has_keywords, tz=tz, gap=gap, fold=fold, day_match=day_match)
-    if expr is _NOT_GIVEN or not (minute is hour is day_of_month is month_of_year is day_of_week is _NOT_GIVEN):
+    if type(expr) is str and not has_keywords and tz is day_match is None and gap == "run" and fold == "first":
+        return _usual(expr)
+    if expr is _NOT_GIVEN or has_keywords:
         if expr is not _NOT_GIVEN:
             raise InvalidScheduleError(
                 f"crontab {shown(expr)}: give an expression or the keywords minute, hour, …, not both"
@@ -125,13 +127,24 @@ def crontab(
     _choice("fold", fold, FOLDS)
     _choice("day_match", day_match, (None, *DAY_MATCHES))
     zone = None if tz is None else zone_name(tz)
+    named = f"crontab {shown(expr)}"
+    if expr is _NOT_GIVEN:
+        named = f"crontab({' '.join(fields)!r})" if sum(map(len, fields)) < 60 else "crontab"
+    return _named(named, fields, zone, gap=gap, fold=fold, day_match=day_match or default_match)
+
+
+@lru_cache(maxsize=CACHED_MAX)
+def _usual(expr: str) -> Crontab:
+    """Return the crontab of *expr* without any option, as files with very many entries say it again and again."""
+    return _named(f"crontab {shown(expr)}", _split(expr), None, gap="run", fold="first", day_match="vixie")
+
+
+def _named(named: str, fields: tuple[str, ...], zone: str | None, *, gap: str, fold: str, day_match: str) -> Crontab:
+    """Return the crontab; what is wrong with it is told under the name *named*."""
     try:
-        return _made(fields, zone, gap, fold, day_match or default_match)
+        return _made(fields, zone, gap, fold, day_match)
     except InvalidScheduleError as error:
-        named = f" {shown(expr)}"
-        if expr is _NOT_GIVEN:
-            named = f"({' '.join(fields)!r})" if sum(map(len, fields)) < 60 else ""
-        raise InvalidScheduleError(f"crontab{named}: {error}{_order_hint(fields, error)}") from None
+        raise InvalidScheduleError(f"{named}: {error}{_order_hint(fields, error)}") from None
 
 
 def _in_dialect(expr: object, has_keywords: bool, *, tz: Any, gap: str, fold: str, day_match: str | None) -> Schedule:
@@ -184,19 +197,6 @@ class Crontab(Schedule):
         )
         self._set("_floors_s", floors_s)
 
-    def next_ms(self, after_ms: int) -> int | None:
-        after_s = after_ms // 1000
-        if after_s < UTC_S_MIN:
-            after_s = UTC_S_MIN - 1
-        fire_s = first_fire_s(self._pattern or self._unsettled(), self._zone, self._floors_s, after_s)
-        return None if fire_s is None or fire_s > UTC_S_MAX else fire_s * 1000
-
-    def previous_ms(self, before_ms: int) -> int | None:
-        before_s = -(-before_ms // 1000)
-        if before_s > UTC_S_MAX:
-            before_s = UTC_S_MAX + 1
-        fire_s = last_fire_s(self._pattern or self._unsettled(), self._zone, self._floors_s, before_s)
-        return None if fire_s is None or fire_s < UTC_S_MIN else fire_s * 1000
     @property
     def pattern(self) -> CronPattern | None:
         """The local times it names; None before an entry's name has settled an ``H``."""
@@ -212,6 +212,19 @@ class Crontab(Schedule):
         """Its rule for gaps and folds; the same list for all crontabs of a zone that have the same rule."""
         return self._floors_s
 
+    def next_ms(self, after_ms: int) -> int | None:
+        after_s = after_ms // 1000
+        if after_s < UTC_S_MIN:
+            after_s = UTC_S_MIN - 1
+        fire_s = first_fire_s(self._pattern or self._unsettled(), self._zone, self._floors_s, after_s)
+        return None if fire_s is None or fire_s > UTC_S_MAX else fire_s * 1000
+
+    def previous_ms(self, before_ms: int) -> int | None:
+        before_s = -(-before_ms // 1000)
+        if before_s > UTC_S_MAX:
+            before_s = UTC_S_MAX + 1
+        fire_s = last_fire_s(self._pattern or self._unsettled(), self._zone, self._floors_s, before_s)
+        return None if fire_s is None or fire_s < UTC_S_MIN else fire_s * 1000
 
     def in_zone(self, name: str) -> Schedule:
         if self.zone is not None:
