@@ -178,7 +178,7 @@ class _CeleryPeer:
     def next_ms(self, after_ms: int) -> int | None:
         """See `Peer`."""
         self._now = from_ms(after_ms).astimezone(self._zone)
-        return to_ms(self._now.astimezone(UTC) + self._schedule.remaining_estimate(self._now))
+        return _not_before(to_ms(self._now.astimezone(UTC) + self._schedule.remaining_estimate(self._now)), after_ms)
 
 
 class _CeleryModel:
@@ -209,7 +209,12 @@ class _CeleryModel:
         if next_ms is None:
             return None
         wall = EPOCH.replace(tzinfo=None) + timedelta(milliseconds=next_ms)
-        return to_ms(wall.replace(tzinfo=self._zone, fold=last.fold).astimezone(UTC))
+        return _not_before(to_ms(wall.replace(tzinfo=self._zone).astimezone(UTC)), after_ms)
+
+
+def _not_before(next_ms: int, after_ms: int) -> int:
+    """Within the second pass of a repeated hour Celery's next time can lie behind it: then it is due at once."""
+    return max(next_ms, after_ms + 1)
 
 
 def _five(expr: str) -> list[str]:

@@ -76,6 +76,15 @@ def test_what_is_foreseen_is_what_a_leader_arms(seed: int) -> None:
     assert found == planned(one, span)
 
 
+@pytest.mark.parametrize("until_ms", [None, FROM_MS + 5 * HOUR_MS])
+def test_the_last_fire_of_a_span_has_the_jitter_that_it_will_have(until_ms: int | None) -> None:
+    """Jitter ends at the next due time, which lies beyond the span for its last fire, and is none at the entry's end."""
+    one = entry("e", every("1h"), jitter_ms=10 * DAY_MS, until_ms=until_ms)
+    span = Span(FROM_MS, FROM_MS + 6 * HOUR_MS)
+    foresight = Foresight([one], span)
+    assert list(zip(foresight.due_ms("e"), foresight.starts_ms("e"), strict=True)) == planned(one, span)
+
+
 def test_a_span_begins_with_its_first_moment_and_ends_before_its_last() -> None:
     """Two spans in a row share no fire and lose none."""
     foresight = Foresight([entry("e", every("1h"))], Span(FROM_MS, FROM_MS + 2 * HOUR_MS))
@@ -101,7 +110,7 @@ def test_a_paused_fire_uses_up_no_run() -> None:
 
 def test_what_would_start_after_it_expired_does_not_fire() -> None:
     """P8: the moment of expiry is compared with the start, so a countdown counts."""
-    one = entry("e", every("1h"), expires_at_ms=FROM_MS + 2 * HOUR_MS, countdown_ms=60_000)
+    one = entry("e", every("1h"), expires_at_ms=FROM_MS + 2 * HOUR_MS + 30_000, countdown_ms=60_000)
     assert list(Foresight([one], Span(FROM_MS, FROM_MS + DAY_MS)).due_ms("e")) == [FROM_MS, FROM_MS + HOUR_MS]
 
 

@@ -62,6 +62,10 @@ def entry(when: Schedule, name: str = "e", **options: Any) -> Entry:
                 "Sun 2026-03-29 has no 02:15 in Europe/Berlin, it runs once, at 03:00",
             ],
         ),
+        (
+            crontab("0 0-2 3 * *", tz="Europe/Berlin") | crontab("0 0-2 29 3 *", tz="Europe/Berlin"),
+            ["Sun 2026-03-29 has no 02:00 in Europe/Berlin, it runs once, at 03:00"],
+        ),
         (crontab("0 * * * *", tz="Europe/Berlin"), []),
         (crontab("30 12 * * *", tz="Europe/Berlin"), []),
         (crontab("30 2 * * sat", tz="Europe/Berlin"), []),

@@ -25,6 +25,7 @@ entry("mail", noop, every("1h"), args=[1])
 """
 NEXT = """
 
+
 entry("nightly", noop, crontab("0 4 * * *", tz="Europe/Berlin"), jitter="5m")
 entry("same", noop, every("1h"))
 entry("mail", noop, every("1h"), args=[1, 2], queue="mail")

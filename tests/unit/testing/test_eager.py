@@ -54,6 +54,19 @@ def test_a_call_runs_here_and_its_result_stays(app: App) -> None:
         add.delay(1, 2)
 
 
+def test_what_is_declared_within_the_block_is_the_apps_own_afterwards(app: App) -> None:
+    """A test that declares a task in its block must not leave one behind that runs eagerly for ever."""
+    with eager(app):
+
+        @app.task
+        def add(a: int, b: int) -> int:
+            return a + b
+
+        assert add.delay(1, 2).get() == 3
+    with pytest.raises(StoreUnavailableError):
+        add.delay(1, 2)
+
+
 def test_arguments_and_results_pass_through_the_wire(app: App) -> None:
     """What JSON makes of a tuple, and what it cannot carry, is seen here and not in production."""
 
