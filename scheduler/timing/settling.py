@@ -10,35 +10,44 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from scheduler.errors import InvalidScheduleError
 
+if TYPE_CHECKING:
+    from scheduler.timing.base import Schedule
+
 ANSWER_S_MAX: Final = 2.0
 """What answers no sooner counts as hung, and is a mistake of its entry."""
-LOAD_S: Final = 20.0
-"""What all rules of one load may take together before each gets `HURRIED_S`; a load may take three times as long."""
+LOAD_S: Final = 10.0
+"""What all rules of one load should take together; a load may take six times as long."""
 ASK_S: Final = 0.3
-"""So long is one rule asked for more; then what it has said has to do."""
-HURRIED_S: Final = 0.02
+"""So long is one rule asked for more; then what it has said has to do. Each gets a fiftieth of what is left at most."""
+HURRIED_S: Final = 0.002
 RING_AGAIN_S: Final = 0.1
 
 
 class Patience:
-    """How much time the rules of one load have taken so far."""
+    """
+    How much time the rules of one load have taken so far, and what they have answered.
 
-    __slots__ = ("spent_s",)
+    Attributes:
+        answers: By what tells one question from another, with the notes that were made; nobody is asked twice.
+    """
+
+    __slots__ = ("answers", "spent_s")
 
     def __init__(self) -> None:
         self.spent_s = 0.0
+        self.answers: dict[Hashable, tuple[Schedule, tuple[str, ...]]] = {}
 
     @property
     def ask_s(self) -> float:
         """So long may the next one be asked for more."""
-        return ASK_S if self.spent_s < LOAD_S else HURRIED_S
+        return max(HURRIED_S, min(ASK_S, (LOAD_S - self.spent_s) / 50))
 
 
 class Settling(NamedTuple):

@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.calendarinterval import CalendarIntervalTrigger
 from apscheduler.triggers.combining import AndTrigger, BaseCombiningTrigger, OrTrigger
+from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.date import DateTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
@@ -122,6 +123,19 @@ class TriggerSchedule(Schedule):
         Raises:
             InvalidScheduleError: It hangs, fails, goes back, or answers something else than aware datetimes.
         """
+        if not _says_what_it_is(self.trigger):
+            return self._asked(settling)
+        question = (repr(self.trigger), self.zone)
+        known = settling.patience.answers.get(question)
+        if known is None:
+            notes_before = len(settling.notes)
+            found = self._asked(settling)
+            settling.patience.answers[question] = (found, tuple(settling.notes[notes_before:]))
+            return found
+        settling.notes.extend(known[1])
+        return known[0]
+
+    def _asked(self, settling: Settling) -> Schedule:
         with settling.asking(self.text):
             trigger = _steadied(self.text, self.trigger, self.zone or "UTC", settling)
             if type(trigger) is IntervalTrigger and trigger.end_date is None:
@@ -296,6 +310,13 @@ def _steadied(text: str, trigger: Any, zone: str, settling: Settling) -> BaseTri
         trigger = _dated(text, trigger, settling.now_ms)
     steady: BaseTrigger = trigger
     return steady
+
+
+def _says_what_it_is(trigger: Any) -> bool:
+    """Whether the text of *trigger* holds all that it computes with, so that two with one text are alike."""
+    if _is_plain_combination(trigger):
+        return all(_says_what_it_is(part) for part in trigger.triggers)
+    return type(trigger) in (CalendarIntervalTrigger, CronTrigger, DateTrigger, IntervalTrigger)
 
 
 def _is_plain_combination(trigger: BaseTrigger) -> bool:

@@ -348,6 +348,31 @@ def test_rules_of_one_load_share_their_time() -> None:
     assert found.next(NOW) == NOW + HOUR
 
 
+def test_no_trigger_is_asked_twice_in_a_load() -> None:
+    """A thousand entries at nine o'clock cost one question; one that does not say what it is is asked each time."""
+    notes: list[str] = []
+    load = Settling(ms(NOW), Patience(), notes)
+    asked: list[datetime] = []
+
+    def answer(previous: datetime | None, now: datetime) -> datetime:
+        asked.append(now)
+        return (now + HOUR).replace(minute=0, second=0, microsecond=0)
+
+    def found(trigger: BaseTrigger) -> Schedule:
+        schedule = as_schedule(trigger)
+        assert schedule is not None
+        return schedule.in_zone("UTC").settled(load)
+
+    nine = [CronTrigger(hour=9, timezone="UTC", jitter=5) for _ in range(2)]
+    assert found(nine[0]) is found(nine[1])
+    assert len(notes) == 2
+    assert found(CronTrigger(hour=9, timezone=NEW_YORK)) != found(nine[0])
+    found(Odd(answer))
+    count = len(asked)
+    found(Odd(answer))
+    assert 2 * count == len(asked)
+
+
 def test_gaps_where_apscheduler_repeats_itself_are_no_mistake() -> None:
     """In Dublin's spring its CronTrigger answers 01:00Z twice, as 01:00 and as 02:00 IST."""
     trigger = CronTrigger(hour="1-3", minute="*/20", timezone="Europe/Dublin")
