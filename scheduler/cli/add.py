@@ -28,7 +28,7 @@ def add(sched: Invocation, /, name: str, task: str, reason: str, **given: Any) -
     """
     said = Said(sched, given)
     if said.when is None:
-        raise click.UsageError("say when: --crontab, --every or --once")
+        raise click.UsageError("say when: --crontab, --every, --rrule or --once")
     record = entries_of(sched, task).put(
         name, task, said.when, args=said.args or (), kwargs=said.kwargs, must_be_new=True, by=who(), reason=reason,
         place="sched add", **said.options,

@@ -31,7 +31,7 @@ _HELP = {
     "queue": "The queue of its runs.",
     "priority": "0–9; a higher one is taken first.",
     "countdown": "Run that long after the due time.",
-    "expires": "Do not start later than that after the due time, or than this time.",
+    "expires": "Do not start later than that after the due time, than this time, or than the 'next' due time.",
     "jitter": "Spread its fires at random over that long.",
     "overlap": "While a run has not ended: skip, allow, queue or replace.",
     "catchup": "Of missed fires: latest, none or all.",
@@ -46,6 +46,13 @@ _HELP = {
     "retry_backoff": "The pause before the first retry.",
     "time_limit": "A run is killed after that long.",
     "soft_time_limit": "A run is asked to stop after that long.",
+    "alert_after": "Alert if there is no success that long after it was due.",
+    "alert_failures": "Alert after so many failures in a row.",
+    "pause_after_failures": "Pause it after so many failures in a row.",
+    "ping_url": "Call this when a run starts, succeeds and fails.",
+    "enabled": "Whether it fires at all.",
+    "ignore_result": "Whether results are kept.",
+    "retry_jitter": "Whether the pause before a retry is drawn at random.",
 }
 _FLAGS = {
     "enabled": "enabled/--disabled",
@@ -63,6 +70,9 @@ _METAVARS = {
     "priority": "N",
     "max_runs": "N",
     "max_retries": "N",
+    "alert_failures": "N",
+    "pause_after_failures": "N",
+    "ping_url": "URL",
 }
 _WORDS = {"overlap": "skip|allow|queue|replace", "catchup": "latest|none|all", "ack": "late|each|early"}
 
@@ -99,7 +109,7 @@ def _options() -> Iterator[Callable[..., Any]]:
         yield click.option(f"--{flag}", name, default=None, help=_HELP.get(name))
     for name in ENTRY_OPTIONS:
         if name not in _OTHERWISE:
-            metavar = _METAVARS.get(name) or _WORDS.get(name) or "VALUE"
+            metavar = _METAVARS.get(name) or _WORDS.get(name) or "DURATION"
             text = _HELP.get(name) or f"As {name}= in a schedule file."
             yield click.option(f"--{name.replace('_', '-')}", name, metavar=metavar, help=text)
     yield click.option("--reason", "-r", default="", metavar="TEXT", help="Why, for the audit log.")
@@ -133,7 +143,9 @@ class Said:
         return self.when is None and self.args is None and self.kwargs is None and not self.options
 
     def _when(self, given: Mapping[str, Any]) -> Schedule | None:
-        rules = {name: given[f"{name}_"] for name in ("crontab", "every", "once") if given[f"{name}_"] is not None}
+        rules = {
+            name: given[f"{name}_"] for name in ("crontab", "every", "rrule", "once") if given[f"{name}_"] is not None
+        }
         if len(rules) > 1:
             raise click.UsageError(f"--{' and --'.join(rules)} both say when; give one of them")
         if given["at"] is not None and "every" not in rules:
@@ -147,6 +159,10 @@ class Said:
             schedule: Schedule = crontab(text)
         elif name == "every":
             schedule = _every(text, given["at"])
+        elif name == "rrule":
+            from scheduler.timing import rrule  # noqa: PLC0415
+
+            schedule = rrule(text)
         else:
             from scheduler.timing import once  # noqa: PLC0415
 

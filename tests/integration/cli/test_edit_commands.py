@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.store import Store
-from scheduler.timing import crontab, every
+from scheduler.timing import crontab, every, once, rrule
 from tests.integration.cli.conftest import Sched, make_entry, publish
 
 pytestmark = pytest.mark.redis
@@ -62,9 +62,14 @@ def test_an_entry_is_added_with_every_option(sched: Sched, store: Store, files: 
         (("--every", "1h30m"), every("1h30m")),
         (("--every", "day", "--at", "09:00"), every(days=1, at="09:00")),
         (("--every", "2 weeks"), every(weeks=2)),
+        (
+            ("--rrule", "FREQ=MONTHLY;BYDAY=-1FR;BYHOUR=9;BYMINUTE=0;BYSECOND=0"),
+            rrule("FREQ=MONTHLY;BYDAY=-1FR;BYHOUR=9;BYMINUTE=0;BYSECOND=0"),
+        ),
+        (("--once", "2030-12-24 18:00"), once("2030-12-24T18:00:00Z")),
     ],
 )
-def test_what_every_says(sched: Sched, store: Store, options: tuple[str, ...], schedule: object) -> None:
+def test_when_it_fires(sched: Sched, store: Store, options: tuple[str, ...], schedule: object) -> None:
     """Spans are elapsed time; days, weeks, months and years keep the wall clock."""
     assert sched("add", "e", "x", *options).code == 0
     record = store.registry.get("e")
@@ -76,7 +81,8 @@ def test_what_every_says(sched: Sched, store: Store, options: tuple[str, ...], s
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        ((), 2, "say when: --crontab, --every"),
+        ((), 2, "say when: --crontab, --every, --rrule or --once"),
+        (("--rrule", "FREQ=SOMETIMES"), 2, "FREQ"),
         (("--crontab", "* * * * *", "--every", "1h"), 2, "--crontab and --every both say when"),
         (("--crontab", "* * * * *", "--at", "09:00"), 2, "--at goes with --every 'day'"),
         (("--every", "1h", "--at", "09:00"), 2, "--at goes with 'day'"),
