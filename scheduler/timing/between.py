@@ -99,6 +99,11 @@ class DailyWindow(LocalWindow):
         self._set("_starts_ms", starts_ms)
         self._set("_ends_ms", ends_ms)
 
+    @property
+    def is_of_minutes(self) -> bool:
+        """Whether it begins and ends at whole minutes."""
+        return self._start_s % 60 == self._end_s % 60 == 0
+
     def local_inside_from(self, local_ms: int) -> int | None:
         week_ms = (local_ms - _SUNDAY_MS) % WEEK_MS
         index = bisect_left(self._ends_ms, week_ms)

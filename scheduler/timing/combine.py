@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from scheduler.errors import InvalidScheduleError
 from scheduler.timing.base import EPOCH, MILLISECOND, UTC_S_MIN, Schedule
-from scheduler.timing.combine_exact import Rest, Searched, met
+from scheduler.timing.combine_exact import Rest, Searched, met, refuse_other_hours
 from scheduler.timing.combine_windows import DEPTH_MAX, KINDS, PARTS_MAX, CombinedWindow, combined_windows
 from scheduler.timing.steps import STEPS_MAX, OutOfStepsError, Steps
 from scheduler.timing.window import Window
@@ -303,6 +303,7 @@ class Inside(Combination):
         super().__init__((schedule, window), (self.MARK, schedule, window))
         self._set("schedule", schedule)
         self._set("window", window)
+        refuse_other_hours(schedule, window, inside=self.KEEPS_INSIDE)
         self._refuse_if_never()
 
     @classmethod

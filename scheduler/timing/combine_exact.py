@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 from scheduler.errors import InvalidScheduleError
 from scheduler.timing.base import UTC_S_MAX, UTC_S_MIN, Schedule
+from scheduler.timing.between import DailyWindow
 from scheduler.timing.cron_pattern import CronPattern
 from scheduler.timing.cron_sets import (
     EVERY_DAY,
@@ -27,11 +28,12 @@ from scheduler.timing.cron_sets import (
     shared,
 )
 from scheduler.timing.crontab import Crontab
-from scheduler.timing.every import Every
+from scheduler.timing.every import Every, WallEvery
 from scheduler.timing.moment import Moment
 from scheduler.timing.months import DAY_S
 from scheduler.timing.steps import Steps
 from scheduler.timing.wall import Pattern, first_fire_s, last_fire_s
+from scheduler.timing.window import Window
 from scheduler.timing.zone_table import PERIOD_S, Zone
 
 PATTERNS_MAX: Final = 64
@@ -95,6 +97,47 @@ def met(parts: Sequence[Schedule]) -> tuple[Searched, ...]:
             grid = _met_grids(grid, other)
         found.append(grid)
     return tuple(found)
+
+
+def refuse_other_hours(schedule: Schedule, window: Window, *, inside: bool) -> None:
+    """
+    Refuse a schedule whose times of day all lie on the wrong side of a window of times of day.
+
+    Raises:
+        InvalidScheduleError: None of them is *inside* (or outside) on any weekday.
+    """
+    if schedule.zone != window.zone or not isinstance(window, DailyWindow) or not window.is_of_minutes:
+        return
+    if isinstance(schedule, WallEvery):
+        times_s = [schedule.time_s]
+    elif isinstance(schedule, Crontab) and schedule.pattern is not None:
+        times_s = _times_of(schedule.pattern)
+    else:
+        return
+    for time_s in times_s:
+        for weekday in range(7):
+            local_ms = (weekday * DAY_S + time_s) * 1000
+            found_ms = window.local_inside_from(local_ms) if inside else window.local_outside_from(local_ms)
+            if found_ms == local_ms:
+                return
+    where = "inside" if inside else "outside"
+    raise InvalidScheduleError(
+        f"combination: {schedule.text} has no time of day {where} the window {window.text}, so that it never fires"
+    )
+
+
+def _times_of(pattern: CronPattern) -> list[int]:
+    """Return the first and the last second of each minute of the day that *pattern* names."""
+    seconds, minutes, hours, _, _ = pattern.meaning
+    ends = sorted({(seconds & -seconds).bit_length() - 1, seconds.bit_length() - 1})
+    return [
+        hour * 3600 + minute * 60 + second
+        for hour in range(24)
+        if hours >> hour & 1
+        for minute in range(60)
+        if minutes >> minute & 1
+        for second in ends
+    ]
 
 
 class Rest:

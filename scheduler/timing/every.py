@@ -206,6 +206,7 @@ class WallEvery(Schedule):
         "_months",
         "_pattern",
         "_refusal",
+        "_time_s",
         "_zone",
     )
 
@@ -220,6 +221,7 @@ class WallEvery(Schedule):
     _zone: Zone
     _floors_s: list[int]
     _first_ms: int | None
+    _time_s: int
     # Why this cannot be computed without a zone: in UTC the anchor's time of day is not that of `at`.
     _refusal: str | None
 
@@ -260,6 +262,7 @@ class WallEvery(Schedule):
             ),
         )
         self._set("_refusal", refusal)
+        self._set("_time_s", local_s % DAY_S)
         self._set("_days", days)
         self._set("_months", months)
         self._set("_at_s", at_s)
@@ -273,6 +276,11 @@ class WallEvery(Schedule):
         self._set("_zone", table)
         self._set("_floors_s", table.floors_s(run_gaps=gap == "run", fold_once=fold == "first"))
         self._set("_first_ms", anchor.ms if anchor is not None and anchor.is_utc else None)
+
+    @property
+    def time_s(self) -> int:
+        """The time of day, in seconds."""
+        return self._time_s
 
     def next_ms(self, after_ms: int) -> int | None:
         if self._refusal is not None:

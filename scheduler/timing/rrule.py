@@ -41,8 +41,10 @@ from scheduler.timing.zones import zone_name, zone_table
 
 DAY_MS: Final = DAY_S * 1000
 
-# How many exceptions in a row a search passes over before it gives up, about 5 ms.
-EXCEPTIONS_MAX: Final = 2_000
+# How many exceptions in a row a search passes over before it gives up, about 20 ms; and how many moments of a day a rule
+# of exceptions may have, so that this is enough for months.
+EXCEPTIONS_MAX: Final = 4_000
+EXCEPTIONS_OF_DAY_MAX: Final = 24
 
 _EPOCH: Final = Moment(0, is_date=True)
 
@@ -115,11 +117,16 @@ class RRule(Schedule):
         self._set("_start", start)
         self._set("_zone", table)
         self._set("_rules", tuple(_Occurrences(rule, start, table) for rule in recurrence.rules))
+        for rule in recurrence.exrules:
+            if rule.freq >= HOURLY or _times_of_day(rule) > EXCEPTIONS_OF_DAY_MAX:
+                raise InvalidScheduleError(
+                    f"rrule EXRULE:{rule.text()}: more than {EXCEPTIONS_OF_DAY_MAX} moments a day are outside what a rule of "
+                    "exceptions may have; limit the rule itself, with BYDAY, BYMONTH or BYHOUR"
+                )
         self._set("_exception_rules", tuple(_Occurrences(rule, start, table) for rule in recurrence.exrules))
         time_ms = 0 if start is None else _local_ms(start, table) % DAY_MS
-        self._set(
-            "_moments_ms", sorted(filter(None, (_rdate_ms(moment, time_ms, table) for moment in recurrence.rdates)))
-        )
+        moments_ms = [_rdate_ms(moment, time_ms, table) for moment in recurrence.rdates]
+        self._set("_moments_ms", sorted(ms for ms in moments_ms if ms is not None))
         dates = [moment.ms // DAY_MS for moment in recurrence.exdates if moment.is_date]
         self._set("_exception_days", frozenset(dates))
         times = [moment for moment in recurrence.exdates if not moment.is_date]
@@ -376,6 +383,10 @@ def _search(rule: Rule, begin: Moment, zone: Zone, *, has_start: bool) -> _Searc
         if not times_s:
             raise InvalidScheduleError(f"BYSETPOS chooses none of the {of_day} moments of each day")
     return _OnTheWall(DayTimes(days, times_s, phase, local_s), zone)
+
+
+def _times_of_day(rule: Rule) -> int:
+    return max(1, len(rule.byhour)) * max(1, len(rule.byminute)) * max(1, len(rule.bysecond))
 
 
 def _default_days(rule: Rule, local_s: int, *, has_start: bool) -> Days:

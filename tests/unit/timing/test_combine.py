@@ -217,6 +217,14 @@ def nested(depth: int) -> Schedule:
             "combination once at 2026-01-01T12:00:00 & between 09:00 and 10:00: it has no moment at all",
         ),
         (
+            lambda: every(days=1, at="08:00") & between("09:00", "17:00"),
+            "combination: every day at 08:00 has no time of day inside the window between 09:00 and 17:00, so that it never",
+        ),
+        (
+            lambda: crontab("30 9-16 * * *") - between("09:00", "17:00"),
+            "combination: 30 9-16 * * * has no time of day outside the window between 09:00 and 17:00, so that it never",
+        ),
+        (
             lambda: (once("2026-01-01T12:00") & between("09:00", "10:00")).in_zone(BERLIN),
             "combination once at 2026-01-01T12:00:00 & between 09:00 and 10:00: it has no moment at all",
         ),
@@ -260,7 +268,7 @@ def test_long_unions_and_exceptions_are_flat() -> None:
         every("1m", tz="UTC") - crontab("* * * * *", tz=BERLIN),
         every("1h", tz="UTC") - (every("2h", tz="UTC") | crontab("0 1-23/2 * * *", tz="UTC")),
         every("1s", tz="UTC") & (between("09:00", "10:00", tz="UTC") & between("11:00", "12:00", tz="UTC")),
-        every(days=1, at="08:00", tz=BERLIN) & between("09:00", "17:00"),
+        every("1d", anchor="2026-01-01T08:00Z", tz="UTC") & between("09:00", "17:00"),
     ],
     ids=repr,
 )
@@ -277,9 +285,10 @@ def test_what_never_meets_ends(schedule: Schedule) -> None:
 
 def test_what_was_not_found_is_told() -> None:
     """It is legal, as nobody can tell; `sched check` says it."""
-    schedule = every(days=1, at="08:00", tz=BERLIN) & between("09:00", "17:00")
+    schedule = every("24h", anchor="2026-01-01T08:00Z", tz="UTC") & between("09:00", "17:00")
     assert schedule.warnings() == (
-        "every day at 08:00 & between 09:00 and 17:00: no moment was found within 4000 steps from 2026 on; it may never fire",
+        "every 1d from 2026-01-01T08:00:00Z & between 09:00 and 17:00: no moment was found within 4000 steps "
+        "from 2026 on; it may never fire",
     )
     assert (every(days=1, at="09:00", tz=BERLIN) & between("09:00", "17:00")).warnings() == ()
 
