@@ -348,7 +348,8 @@ def clash(live: Entry, entry: Entry) -> str:
     """The mistake of a file that declares the name of an entry made by hand."""
     return (
         f"{entry.source}: entry {entry.name!r} is not in force: one of this name was made by hand "
-        f"({live.source or 'nobody knows by whom'}); give one of them another name, or `sched remove {entry.name}`"
+        f"({live.source or 'nobody knows by whom'}); give one of them another name, or `sched remove {entry.name}` "
+        "and `sched reload`"
     )
 
 
@@ -368,7 +369,9 @@ def with_good_tables(live: Entry, entry: Entry, now_ms: int) -> Entry:
     So a load that changes nothing changes nothing, although each one asks anew.
     """
     renew_ms = renew_at_ms(live.schedule)
-    if renew_ms is None or renew_ms <= now_ms or not renews(live.schedule, entry.schedule):
+    if live.schedule == entry.schedule or (renew_ms is not None and renew_ms <= now_ms):
+        return entry
+    if not renews(live.schedule, entry.schedule):
         return entry
     return replace(entry, schedule=live.schedule)
 

@@ -76,6 +76,16 @@ def test_a_load_that_asks_anew_changes_nothing(rule: Rule) -> None:
     assert {armed} == rule.bench.live()
 
 
+def test_a_table_that_is_complete_stays(rule: Rule) -> None:
+    """A trigger that ends is asked at each load too; only its past has moved out of sight."""
+    old, new = (rule.entry(from_h, 5) for from_h in (-10, -5))
+    for entry in (old, new):
+        entry.schedule["until_ms"] = None
+    rule.publish(old)
+    assert rule.publish(new) == ()
+    assert old == rule.live
+
+
 def test_a_load_brings_the_new_table_when_the_old_one_is_half_used(rule: Rule) -> None:
     """The mark stays, and so does what is armed."""
     rule.publish(rule.entry(-100, 50))
