@@ -14,8 +14,9 @@ from typing import Any
 import msgspec
 
 from scheduler.clock import iso
+from scheduler.config import redact_address
 from scheduler.errors import ScheduleError
-from scheduler.model import Entry
+from scheduler.model import Entry, RunOptions, Watch
 from scheduler.store.connection import Connection
 from scheduler.store.keys import Keys
 from scheduler.timing import schedule_from_data
@@ -131,12 +132,26 @@ def note_text(note: Note) -> str:
 
 def differences(old: Entry, new: Entry) -> tuple[Difference, ...]:
     """What *new* has otherwise than *old*, in the order of an entry's fields."""
-    found = []
+    found: list[Difference] = []
     for field in Entry.__struct_fields__:
         was, is_ = getattr(old, field), getattr(new, field)
-        if field not in NOT_NOTED and was != is_:
-            found.append(Difference(_word(field), shown(field, was), shown(field, is_)))
+        if field in NOT_NOTED or was == is_:
+            continue
+        kind = _OF_PARTS.get(field)
+        if kind is None:
+            found.append(_difference(field, was, is_))
+            continue
+        was, is_ = was or kind(), is_ or kind()
+        found += [
+            _difference(part, getattr(was, part), getattr(is_, part))
+            for part in kind.__struct_fields__
+            if getattr(was, part) != getattr(is_, part)
+        ]
     return tuple(found)
+
+
+def _difference(field: str, was: Any, is_: Any) -> Difference:
+    return Difference(_word(field), shown(field, was), shown(field, is_))
 
 
 def shown(field: str, value: Any) -> str:
@@ -148,6 +163,10 @@ def shown(field: str, value: Any) -> str:
 def _shown(field: str, value: Any) -> str:
     if value is None:
         return "none"
+    if value is msgspec.UNSET:
+        return "as its task says"
+    if field == "ping_url":
+        return redact_address(value) or "none"
     if field == "schedule":
         with suppress(ScheduleError):
             schedule = schedule_from_data(value)
@@ -170,7 +189,13 @@ def _word(field: str) -> str:
     return _WORDS.get(field, field.removesuffix("_ms"))
 
 
+_OF_PARTS: dict[str, type[RunOptions] | type[Watch]] = {"run": RunOptions, "watch": Watch}
 _MOMENTS = frozenset({"start_ms", "until_ms", "expires_at_ms"})
-_WORDS = {"expires_after_ms": "expires", "expires_at_ms": "expires", "expires_next": "expires at the next due time"}
+_WORDS = {
+    "expires_after_ms": "expires",
+    "expires_at_ms": "expires",
+    "expires_next": "expires at the next due time",
+    "pause_failures": "pause_after_failures",
+}
 
 _decode = msgspec.json.Decoder(Note).decode

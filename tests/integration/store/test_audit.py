@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from scheduler.model import Entry
+from scheduler.model import Entry, RunOptions, Watch
 from scheduler.store.audit import AUDIT_MAX, ITS_END, Difference, Note
 from scheduler.store.change import LINES_MAX, Change
 from tests.support.bench import Bench
@@ -127,3 +127,18 @@ def test_long_arguments_are_cut(bench: Bench) -> None:
     [difference] = notes(bench)[-1].differences
     assert len(difference.new) <= 200
     assert difference.new.endswith("…")
+
+
+def test_what_an_entry_says_of_runs_and_alerts_is_told_one_by_one(bench: Bench) -> None:
+    """And of a web address no more than its host: what follows is a secret."""
+    bench.put(run=RunOptions(max_retries=3))
+    bench.put(
+        run=RunOptions(max_retries=None, time_limit_ms=60_000),
+        watch=Watch(alert_failures=2, ping_url="https://hc-ping.com/secret"),
+    )
+    assert notes(bench)[-1].differences == (
+        Difference("max_retries", "3", "none"),
+        Difference("time_limit", "as its task says", "1m"),
+        Difference("alert_failures", "none", "2"),
+        Difference("ping_url", "none", "https://hc-ping.com/…"),
+    )
