@@ -40,7 +40,7 @@ layers: $(DEV) ## imports point down
 
 unit: $(DEV)
 	@echo "== fast tests"
-	@$(BIN)/pytest tests/unit
+	@$(BIN)/pytest tests/unit -m "not long"
 
 format: $(DEV) ## put everything into shape
 	@$(BIN)/ruff check --fix --quiet $(SOURCES)
