@@ -145,7 +145,7 @@ def test_a_table_that_cannot_be_renewed_is_kept_and_asked_for_again(rule: Rule, 
     rule.publish(old)
     newer = {"gone": None, "another rule": rule.entry(-5, 145, text="x"), "shorter": rule.entry(-5, 45)}[how]
     renewed = rule.bench.store.loads.renew({"e"}, {} if newer is None else {"e": newer})
-    assert ((), ("e",)) == renewed[:2]
+    assert renewed[:2] == ((), ("e",))
     assert renewed.again_at_ms is not None
     assert rule.now_ms + 24 * HOUR_MS < renewed.again_at_ms < rule.now_ms + 26 * HOUR_MS
     assert old == rule.live
