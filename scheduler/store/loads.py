@@ -347,9 +347,8 @@ class Publishing:
 def clash(live: Entry, entry: Entry) -> str:
     """The mistake of a file that declares the name of an entry made by hand."""
     return (
-        f"{entry.source}: entry {entry.name!r} is not in force: one of this name was made by hand "
-        f"({live.source or 'nobody knows by whom'}); give one of them another name, or `sched remove {entry.name}` "
-        "and `sched reload`"
+        f"{entry.source}: entry {entry.name!r} is not in force: another one of this name was "
+        f"{live.source or 'made by hand'}; give one of them another name, or `sched remove {entry.name}` and `sched reload`"
     )
 
 
