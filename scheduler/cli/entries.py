@@ -12,10 +12,10 @@ import msgspec
 from scheduler.cli.group import Command
 from scheduler.cli.invocation import Invocation, say
 from scheduler.cli.moments import show_moment, show_span
-from scheduler.cli.names import matching, resolve
+from scheduler.cli.names import matching, redis_glob, resolve
 from scheduler.cli.output import Column, state_style
 from scheduler.cli.run_view import run_columns, run_data
-from scheduler.cli.view import EntryView, entry_data, pause_data, views
+from scheduler.cli.view import EntryView, entry_data, pause_data, view_parts, views
 from scheduler.clock import iso
 from scheduler.config import redact_address
 from scheduler.model import Catchup, Entry, Overlap, Run, RunOptions, SkipOrder, Watch
@@ -37,15 +37,15 @@ def list_entries(sched: Invocation, pattern: str | None) -> None:
     # Ten thousand entries are a million objects, none of them garbage, in a process that is about to end.
     gc.disable()
     store = sched.store
-    records = {record.name: record for record in store.registry.all()}
-    names = matching(pattern, sorted(records))
-    view = views(store)
-    found = [view(records[name]) for name in names]
-    if not found:
-        nothing = f"no entry matches {pattern!r}" if records else "there are no entries yet; a beat publishes them"
-        say(f"sched: {nothing}")
+    names = matching(pattern, store.registry.names(redis_glob(pattern)))
     now_ms = int(store.queues.time_ms())
-    sched.out.many(found, data=entry_data, columns=_columns(sched, now_ms))
+    if not sched.out.parts(view_parts(store, names), data=entry_data, columns=_columns(sched, now_ms)):
+        is_any = pattern and store.registry.is_any()
+        say(
+            f"sched: no entry matches {pattern!r}"
+            if is_any
+            else "sched: there are no entries yet; a beat publishes them"
+        )
 
 
 def _columns(sched: Invocation, now_ms: int) -> list[Column[EntryView]]:

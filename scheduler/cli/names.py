@@ -63,4 +63,13 @@ def matching(pattern: str | None, names: Sequence[str]) -> list[str]:
     return [name for name in names if pattern in name]
 
 
+def redis_glob(pattern: str | None) -> str:
+    """What Redis is asked for so that all names that fit *pattern* (see `matching`) are among its answers."""
+    if not pattern:
+        return "*"
+    if _WILDCARDS & set(pattern):
+        return pattern.replace("\\", "\\\\").replace("[!", "[^")
+    return f"*{pattern.replace(chr(92), chr(92) * 2)}*"
+
+
 _LISTS = {"entry": "list", "queue": "queues", "run": "runs"}

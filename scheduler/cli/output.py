@@ -56,6 +56,32 @@ class Output:
         else:
             self.data([data(item) for item in items])
 
+    def parts(self, parts: Iterable[Sequence[T]], *, data: Callable[[T], Any], columns: Sequence[Column[T]]) -> bool:
+        """As `many`, for very many items: each part is printed when it comes. Whether there was any item."""
+        printed = 0
+        widths: list[int] = []
+        if self._form == "json":
+            sys.stdout.write("[")
+        for part in parts:
+            if self._form == "table":
+                if not printed and len(part) < FANCY_ROWS_MAX:
+                    self._table(part, columns)
+                elif part:
+                    _print_plain(part, columns, widths, titles=not printed)
+                printed += len(part)
+            else:
+                for item in part:
+                    text = msgspec.json.encode(data(item))
+                    if self._form == "json":
+                        pretty = msgspec.json.format(text, indent=2).decode().replace("\n", "\n  ")
+                        sys.stdout.write(f"{',' if printed else ''}\n  {pretty}")
+                    else:
+                        write(text.decode())
+                    printed += 1
+        if self._form == "json":
+            write("\n]" if printed else "]")
+        return printed > 0
+
     def one(self, item: T, *, data: Callable[[T], Any], facts: Callable[[T], Iterable[tuple[str, str]]]) -> None:
         """Print *item*: `data(item)` for programs, a line for each of its facts for people; empty ones are left out."""
         if self._form != "table":
@@ -94,15 +120,26 @@ class Output:
             write(plain([[column.title for column in columns], *rows]))
 
 
+def _print_plain(part: Sequence[T], columns: Sequence[Column[T]], widths: list[int], *, titles: bool) -> None:
+    """Print *part* of a table; the columns are at least as wide as *widths*, which grow with what was printed."""
+    rows = [[one_line(column.cell(item)) for column in columns] for item in part]
+    if titles:
+        rows.insert(0, [column.title for column in columns])
+    wide = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    widths[:] = [max(pair) for pair in zip(widths or wide, wide, strict=True)]
+    write(plain(rows, widths))
+
+
 def one_line(text: str) -> str:
     """*text* as it may stand in a table: a task's error may have lines and control characters of its own."""
     return text if text.isprintable() else " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
-def plain(rows: Sequence[Sequence[str]]) -> str:
+def plain(rows: Sequence[Sequence[str]], widths_min: Sequence[int] = ()) -> str:
     """*rows* as aligned lines, two blanks between columns, empty cells as ``-``."""
     filled = [[cell or "-" for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*filled, strict=True)]
+    widths = [max(pair) for pair in zip(widths, widths_min or widths, strict=True)]
     widths[-1] = 0
     form = "  ".join(f"{{:<{width}}}" if width else "{}" for width in widths)
     return "\n".join(form.format(*row) for row in filled)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from scheduler.alarm import Health
     from scheduler.store import Store
     from scheduler.timing import Schedule
+
+
+PART = 2_000
+"""So many views are made at once, of very many."""
 
 
 class EntryView(msgspec.Struct, frozen=True):
@@ -91,6 +95,10 @@ class Views:
         self._promoted = promoted
         self._schedules: dict[bytes, Schedule] = {}
         self._next: dict[tuple[Schedule, int], int | None] = {}
+
+    def learn(self, *, last: Mapping[str, Health], promoted: Mapping[str, tuple[int, int]]) -> None:
+        """The entries whose views are wanted next are others: this is their past."""
+        self._last, self._promoted = last, promoted
 
     def of(self, record: EntryRecord) -> EntryView:
         """The view of *record*, which has a definition."""
@@ -174,6 +182,16 @@ def first_moment_ms(record: EntryRecord, *, now_ms: int, fired: int) -> int | No
 def views(store: Store) -> Callable[[EntryRecord], EntryView]:
     """What makes views of the entries in *store*, as of now."""
     return Views(now_ms=int(store.queues.time_ms()), last=store.registry.last(), promoted=store.registry.promoted()).of
+
+
+def view_parts(store: Store, names: Sequence[str]) -> Iterator[list[EntryView]]:
+    """The views of *names*, a part at a time; names of removed entries are passed over."""
+    made = Views(now_ms=int(store.queues.time_ms()), last={}, promoted={})
+    registry = store.registry
+    for start in range(0, len(names), PART):
+        part = names[start : start + PART]
+        made.learn(last=registry.last(part), promoted=registry.promoted(part))
+        yield [made.of(stored.record()) for stored in registry.stored(part) if stored.definition is not None]
 
 
 def entry_data(view: EntryView) -> dict[str, Any]:

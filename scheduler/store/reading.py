@@ -103,6 +103,18 @@ def read_entries(connection: Connection, keys: Keys, names: Sequence[str]) -> li
     ]
 
 
+def read_names(connection: Connection, keys: Keys, glob: str) -> list[str]:
+    """The names that fit *glob*, in order, those of removed entries included."""
+    found: set[bytes] = set()
+    cursor = b"0"
+    while True:
+        # Marks are much shorter than definitions.
+        cursor, flat = connection.call("HSCAN", keys.marks, cursor, "MATCH", glob, "COUNT", 10 * SLICE)
+        found.update(flat[::2])
+        if cursor == b"0":
+            return sorted(name.decode() for name in found)
+
+
 class Reading:
     """
     One reader's way through the registry.

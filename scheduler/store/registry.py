@@ -21,7 +21,7 @@ from scheduler.store.audit import ITS_END, Audit, Note, note_text
 from scheduler.store.change import CHANGE_ROUNDS_MAX, LINES_MAX, Change, Changer, definition_note
 from scheduler.store.connection import Connection
 from scheduler.store.keys import Keys
-from scheduler.store.reading import SLICE, Reading, StoredEntry, read_entries
+from scheduler.store.reading import SLICE, Reading, StoredEntry, read_entries, read_names
 from scheduler.wire import encode_entry, new_id
 
 _DONE = {"add": "it anew", "edit": "a change", "remove": "an end to it"}
@@ -57,6 +57,14 @@ class RegistryStore:
     def reading(self) -> Reading:
         """A way through the whole registry, slice by slice."""
         return Reading(self._connection, self._keys)
+
+    def names(self, glob: str = "*") -> list[str]:
+        """The names of entries that fit *glob* (Redis' own kind), in order; those of removed ones included."""
+        return read_names(self._connection, self._keys, glob)
+
+    def is_any(self) -> bool:
+        """Whether there is an entry at all."""
+        return bool(self._connection.call("HLEN", self._keys.registry))
 
     def stored(self, names: Sequence[str]) -> list[StoredEntry]:
         """What stands under each of *names*, undecoded."""
@@ -275,15 +283,21 @@ class RegistryStore:
             f"state (revision {seen}): look at `sched show {name}` and make it again"
         )
 
-    def last(self) -> dict[str, Health]:
-        """How the runs of each entry went that ever ran."""
-        found = _pairs(self._connection.call("HGETALL", self._keys.last))
+    def last(self, names: Sequence[str] | None = None) -> dict[str, Health]:
+        """How the runs of each entry went that ever ran, of *names* or of all."""
+        found = self._fields(self._keys.last, names)
         return {name: read_health(value) for name, value in found.items()}
 
-    def promoted(self) -> dict[str, tuple[int, int]]:
-        """For each entry that ever fired: its last promoted due time, and how many were promoted."""
-        found = _pairs(self._connection.call("HGETALL", self._keys.promoted))
+    def promoted(self, names: Sequence[str] | None = None) -> dict[str, tuple[int, int]]:
+        """For each entry that ever fired, of *names* or of all: its last promoted due time, and how many were promoted."""
+        found = self._fields(self._keys.promoted, names)
         return {name: (int(due), int(n)) for name, (due, n) in ((k, v.decode().split(" ")) for k, v in found.items())}
+
+    def _fields(self, key: str, names: Sequence[str] | None) -> dict[str, bytes]:
+        if names is None:
+            return _pairs(self._connection.call("HGETALL", key))
+        values = self._connection.call("HMGET", key, *names) if names else ()
+        return {name: value for name, value in zip(names, values, strict=True) if value is not None}
 
     def counts(self, name: str) -> dict[str, int]:
         """How many due times of *name* had which outcome; never capped."""
