@@ -20,11 +20,13 @@ from zoneinfo import ZoneInfo
 from apscheduler.triggers.cron import CronTrigger
 from croniter import croniter
 from cronsim import CronSim
+from dateutil.rrule import rrulestr
 
-from scheduler.timing import crontab, every
+from scheduler.timing import Schedule, between, crontab, every, once, rrule
 
 START = datetime(2026, 10, 26, 7, 33, 21, tzinfo=UTC)
 START_MS = int(START.timestamp() * 1000)
+START_NAIVE = START.replace(tzinfo=None)
 SERIES = 5
 SERIES_S_MIN = 0.02
 
@@ -38,6 +40,35 @@ CASES = (
     ("rare", "0 12 29 2 mon", "America/New_York", "and"),
     ("rare", "0 0 1 1 sun#1", "Europe/Berlin", "and"),
 )
+
+
+BERLIN = "Europe/Berlin"
+RULES = (
+    "FREQ=MONTHLY;BYDAY=-1FR;BYHOUR=17;BYMINUTE=0;BYSECOND=0",
+    "FREQ=WEEKLY;INTERVAL=2;BYDAY=MO,WE;BYHOUR=9;BYMINUTE=0;BYSECOND=0",
+    "FREQ=MONTHLY;BYDAY=MO,TU,WE,TH,FR;BYSETPOS=-1;BYHOUR=17;BYMINUTE=0;BYSECOND=0",
+    "FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=29;BYHOUR=0;BYMINUTE=0;BYSECOND=0",
+    "FREQ=DAILY;BYHOUR=9;BYMINUTE=0;BYSECOND=0",
+    "FREQ=HOURLY;INTERVAL=6;BYMINUTE=0;BYSECOND=0",
+    "FREQ=MINUTELY;INTERVAL=5;BYSECOND=0",
+)
+RULES_START = datetime(2025, 1, 1)
+
+
+def combinations() -> tuple[Schedule, ...]:
+    """Return what combinations look like in practice, and some that have to look far."""
+    return (
+        crontab("0 9 * * *", tz=BERLIN) | crontab("0 18 * * 6", tz=BERLIN),
+        every("15m", tz=BERLIN) & between("09:00", "17:30", days="mon-fri"),
+        crontab("*/15 * * * *", tz=BERLIN) - between("2026-12-24", "2026-12-26"),
+        every("15m", tz=BERLIN) & (between("09:00", "17:30") - between("12:00", "13:00")),
+        crontab("0 9 * * *", tz=BERLIN) - crontab("0 9 * * 6,0", tz=BERLIN),
+        crontab("0 0 13 * *", tz=BERLIN) & crontab("0 0 * * fri", tz=BERLIN),
+        crontab("0 9 * * *", tz=BERLIN) & crontab("0 8 * * mon", tz="Europe/London"),
+        every("7m", tz=BERLIN) & crontab("0 3 * * *", tz=BERLIN),
+        every("10s", tz=BERLIN) - crontab("* * * * * 6,0", tz=BERLIN),
+        once("2027-01-01T09:00", tz=BERLIN),
+    )
 
 
 def seconds_per_call(call: Callable[[], object]) -> float:
@@ -73,6 +104,29 @@ def _apscheduler(expr: str, zone: str, local: datetime) -> Callable[[], object]:
     return lambda: trigger.get_next_fire_time(None, local)
 
 
+def rules() -> None:
+    """Print one line for each recurrence rule; dateutil's `.after()` steps from DTSTART, here the year before."""
+    print(f"\n{'recurrence rule, Berlin':82} {'next_ms':>9} {'previous':>9} {'declare':>9}  peer")
+    for text in RULES:
+        schedule = rrule(text, start=RULES_START, tz=BERLIN)
+        ours_s = seconds_per_call(lambda schedule=schedule: schedule.next_ms(START_MS))
+        back_s = seconds_per_call(lambda schedule=schedule: schedule.previous_ms(START_MS))
+        declare_s = seconds_per_call(lambda text=text: rrule(text, start=RULES_START, tz=BERLIN))
+        naive = rrulestr(text, dtstart=RULES_START)
+        theirs_s = seconds_per_call(lambda naive=naive: naive.after(START_NAIVE))
+        columns = f"{ours_s * 1e6:9.2f} {back_s * 1e6:9.2f} {declare_s * 1e6:9.2f}"
+        print(f"{text:82} {columns}  dateutil {theirs_s * 1e6:,.1f} ({theirs_s / ours_s:,.0f}x)")
+
+
+def combined() -> None:
+    """Print one line for each combination."""
+    print(f"\n{'combination':82} {'next_ms':>9} {'previous':>9}")
+    for schedule in combinations():
+        ours_s = seconds_per_call(lambda schedule=schedule: schedule.next_ms(START_MS))
+        back_s = seconds_per_call(lambda schedule=schedule: schedule.previous_ms(START_MS))
+        print(f"{schedule.text:82} {ours_s * 1e6:9.2f} {back_s * 1e6:9.2f}")
+
+
 def main() -> None:
     """Print one line for each case."""
     print(f"Python {sys.version.split()[0]}; microseconds for one next fire, and times ours in brackets\n")
@@ -102,6 +156,8 @@ def main() -> None:
     numbers = iter(range(10**9))
     declare_s = seconds_per_call(lambda: crontab(_unseen(next(numbers)), tz="Asia/Shanghai"))
     print(f"{'declare an expression not seen before':44} {declare_s * 1e6:9.2f}")
+    rules()
+    combined()
 
 
 def _unseen(number: int) -> str:

@@ -150,14 +150,37 @@ class Combination(Schedule):
 class Either(Combination):
     """All the moments of its parts: ``a | b``."""
 
-    __slots__ = ()
+    __slots__ = ("_is_plain",)
 
     MARK = "|"
 
     parts: tuple[Schedule, ...]
+    # Nothing in it searches, so that nothing has to be bounded.
+    _is_plain: bool
 
     def __init__(self, parts: Sequence[Schedule]) -> None:
         super().__init__(parts, ("|", frozenset(parts)))
+        self._set("_is_plain", not any(isinstance(part, Combination) for part in parts))
+
+    def next_ms(self, after_ms: int) -> int | None:
+        if not self._is_plain:
+            return super().next_ms(after_ms)
+        first_ms = None
+        for part in self.parts:
+            fire_ms = part.next_ms(after_ms)
+            if fire_ms is not None and (first_ms is None or fire_ms < first_ms):
+                first_ms = fire_ms
+        return first_ms
+
+    def previous_ms(self, before_ms: int) -> int | None:
+        if not self._is_plain:
+            return super().previous_ms(before_ms)
+        last_ms = None
+        for part in self.parts:
+            fire_ms = part.previous_ms(before_ms)
+            if fire_ms is not None and (last_ms is None or fire_ms > last_ms):
+                last_ms = fire_ms
+        return last_ms
 
     def remade(self, parts: Sequence[Any]) -> Schedule:
         return _flat(Either, parts)

@@ -91,7 +91,7 @@ def expanded(text: str, start: datetime, until: datetime) -> list[datetime]:
     return found
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(rules(), starts)
 def test_dates_against_dateutil(text: str, start: datetime) -> None:
     """In UTC, from the start on, forwards and backwards."""
@@ -114,7 +114,7 @@ def test_dates_against_dateutil(text: str, start: datetime) -> None:
         assert schedule.previous(back) is None
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(rules(("HOURLY", "MINUTELY", "SECONDLY")), starts)
 def test_sub_daily_rules_against_dateutil(text: str, start: datetime) -> None:
     """In UTC, where no clock is changed."""
@@ -134,7 +134,7 @@ def test_sub_daily_rules_against_dateutil(text: str, start: datetime) -> None:
         back = fire
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(rules(), st.sampled_from(ZONES), st.data())
 def test_local_times_against_zoneinfo(text: str, zone: str, data: Any) -> None:
     """RFC 5545, 3.3.10: what the clock skips is no occurrence and does not count; of two the first is meant."""

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from scheduler.timing import Schedule, crontab, every
+from scheduler.timing import Schedule, between, crontab, every, rrule
 
 NEW_YORK = "America/New_York"
 START_MS = 1_793_000_000_000
@@ -24,6 +24,14 @@ TYPICAL = [
     every(months=1, anchor="2026-01-31", tz=NEW_YORK),
 ]
 RARE = [
+    crontab("0 9 * * *", tz=NEW_YORK) | crontab("0 18 * * 6", tz=NEW_YORK),
+    every("15m", tz=NEW_YORK) & between("09:00", "17:30", days="mon-fri"),
+    crontab("0 9 * * *", tz=NEW_YORK) - crontab("0 9 * * 6,0", tz=NEW_YORK),
+    rrule("FREQ=MONTHLY;BYDAY=-1FR;BYHOUR=17", tz=NEW_YORK),
+    rrule("FREQ=MINUTELY;INTERVAL=5", tz=NEW_YORK),
+    rrule("FREQ=MONTHLY;BYDAY=MO,TU,WE,TH,FR;BYSETPOS=-1", tz=NEW_YORK),
+    rrule("FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=29;BYDAY=MO", tz=NEW_YORK),
+    crontab("0 0 13 * *", tz=NEW_YORK) & crontab("0 0 * * fri", tz=NEW_YORK),
     crontab("0 0 29 2 mon", day_match="and", tz=NEW_YORK),
     crontab("59 59 23 29 2 sun#5", day_match="and", tz="Europe/Berlin"),
     crontab("30 2 29 2 *", tz=NEW_YORK),
