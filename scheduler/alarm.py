@@ -124,9 +124,9 @@ class Health(NamedTuple):
     failures: int = 0
 
 
-def read_health(data: bytes | None) -> Health:
-    """What stands in `{ns}:last` of one entry; older versions wrote only the first two words."""
-    if data is None:
+def read_health(data: bytes) -> Health:
+    """What stands in `{ns}:last` of one entry, empty if nothing does; older versions wrote only the first two words."""
+    if not data:
         return UNKNOWN
     state, *numbers = data.decode().split(" ")
     return Health(state, *map(int, numbers))

@@ -28,6 +28,7 @@ from scheduler.alarm import (
     alert_field,
     judge,
     pause_reason,
+    read_health,
     ripe,
     wants_pause,
     watched,
@@ -37,7 +38,7 @@ from scheduler.alarm import (
 )
 from scheduler.log import event
 from scheduler.store import Store
-from scheduler.store.alerts import JudgedBy, Known, News
+from scheduler.store.alerts import JudgedBy, News
 from scheduler.timing.duration import format_duration
 from scheduler.wire import new_id
 
@@ -54,11 +55,19 @@ log = logging.getLogger("scheduler.beat")
 
 
 class _Kept(NamedTuple):
-    """An entry that is looked after; its pause as it stands on Redis, and which due time must have seen a success."""
+    """
+    An entry that is looked after.
+
+    Attributes:
+        pause: As it stands on Redis.
+        due: Which due time must have seen a success.
+        well: How its runs had gone when it was found to be well. As long as that is so and `due` holds, it still is.
+    """
 
     one: Watched
     pause: bytes
     due: Ripe
+    well: bytes | None = None
 
 
 class Watchman:
@@ -91,6 +100,7 @@ class Watchman:
         self._raised = raised
         self._tell_alone = tell_alone
         self._kept: dict[str, _Kept] = {}
+        self._foreign: set[str] = set()
         self._turns: list[str] = []
         self._open: dict[str, Alert] = {}
         self._revision = -1
@@ -157,6 +167,7 @@ class Watchman:
             # The first look, or Redis has lost what we knew.
             self._kept.clear()
             self._turns.clear()
+            self._foreign.clear()
             revision, self._revision, self._changes = news.revision, -1, -1
             names = self._alerts.watched()
             for start in range(0, len(names), CHUNK):
@@ -172,7 +183,13 @@ class Watchman:
         found = {entry.name: entry for entry in self._store.registry.stored(list(since))}
         for name in names:
             entry = found.get(name)
-            one = None if entry is None else watched(entry.record(), since[name])
+            record = None if entry is None else entry.record()
+            one = None if record is None else watched(record, since[name])
+            # One that only a newer version can read is for its beats to look after; it has not gone.
+            if record is not None and record.entry is not None and not record.entry.is_readable:
+                self._foreign.add(name)
+            else:
+                self._foreign.discard(name)
             if entry is None or one is None:
                 self._kept.pop(name, None)
             else:
@@ -190,31 +207,41 @@ class Watchman:
     # ── judging ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _judge_entries(self, names: Sequence[str], now_ms: int) -> None:
-        known = self._alerts.known(names)
-        for name in names:
-            kept, how = self._kept.get(name), known[name]
-            one = None if kept is None else kept.one
-            for kind in _OF_ENTRIES:
-                alert = self._open.get(alert_field(kind, name))
-                if alert is not None and (why := why_over(alert, one, how.health, now_ms)):
-                    self._say_over(alert, why, now_ms)
-            if kept is None:
+        for name, last in zip(names, self._alerts.lasts(names), strict=True):
+            kept = self._kept.get(name)
+            # Most are well, and nothing has happened since: this is all that they cost.
+            if kept is not None and kept.well == last and kept.due.from_ms <= now_ms < kept.due.until_ms:
                 continue
-            kept = self._ripened(name, kept, now_ms)
-            for finding in judge(kept.one, how.health, kept.due, now_ms, how.promoted):
-                if alert_field(finding.kind, name) in self._open:
-                    continue
-                if finding.kind is Kind.LATE and now_ms < self._patient_until_ms(kept.one):
-                    continue
-                self._raise(finding, kept, how, now_ms)
-            if wants_pause(kept.one, how.health, now_ms):
-                self._pause(name)
+            if name not in self._foreign:
+                self._judge(name, kept, last, now_ms)
 
-    def _ripened(self, name: str, kept: _Kept, now_ms: int) -> _Kept:
-        if kept.due.from_ms <= now_ms < kept.due.until_ms:
-            return kept
-        kept = self._kept[name] = kept._replace(due=ripe(kept.one, now_ms))
-        return kept
+    def _judge(self, name: str, kept: _Kept | None, last: bytes, now_ms: int) -> None:
+        health = read_health(last)
+        is_open = False
+        for kind in _OF_ENTRIES:
+            alert = self._open.get(alert_field(kind, name))
+            if alert is None:
+                continue
+            is_open = True
+            if why := why_over(alert, None if kept is None else kept.one, health, now_ms):
+                self._say_over(alert, why, now_ms)
+        if kept is None:
+            return
+        one, due = kept.one, kept.due
+        if not due.from_ms <= now_ms < due.until_ms:
+            due = ripe(one, now_ms)
+        promoted = self._alerts.promoted(name) if one.entry.max_runs is not None else None
+        findings = judge(one, health, due, now_ms, promoted)
+        is_well = not (findings or is_open or one.pause or promoted)
+        self._kept[name] = kept._replace(due=due, well=last if is_well else None)
+        for finding in findings:
+            if alert_field(finding.kind, name) in self._open:
+                continue
+            if finding.kind is Kind.LATE and now_ms < self._patient_until_ms(one):
+                continue
+            self._raise(finding, kept, last, now_ms)
+        if wants_pause(one, health, now_ms):
+            self._pause(name)
 
     def _patient_until_ms(self, one: Watched) -> int:
         assert one.watch.alert_after_ms is not None
@@ -240,14 +267,14 @@ class Watchman:
 
     # ── what follows ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _raise(self, finding: Finding, kept: _Kept, how: Known, now_ms: int) -> None:
-        name = kept.one.entry.name
-        error = self._alerts.last_error(name) if how.health.failures else ""
+    def _raise(self, finding: Finding, kept: _Kept, last: bytes, now_ms: int) -> None:
+        name, health = kept.one.entry.name, read_health(last)
+        error = self._alerts.last_error(name) if health.failures else ""
         alert = Alert(
-            id=new_id(), kind=finding.kind, entry=name, text=words(finding, kept.one, how.health, error),
+            id=new_id(), kind=finding.kind, entry=name, text=words(finding, kept.one, health, error),
             due_ms=finding.due_ms, failures=finding.failures, error=error, by=self._name, at_ms=now_ms,
         )  # fmt: skip
-        self._settle(alert, None, JudgedBy(last=how.last, pause=kept.pause))
+        self._settle(alert, None, JudgedBy(last=last, pause=kept.pause))
 
     def _say_over(self, alert: Alert, why: str, now_ms: int) -> None:
         self._settle(_over(alert, why, now_ms), alert, JudgedBy())
@@ -270,11 +297,11 @@ class Watchman:
     def _pause(self, name: str) -> None:
         """Pause an entry that keeps failing: only as it stands now, so that nobody's resume is undone."""
         record = self._store.registry.state(name)
-        how = self._alerts.known([name])[name]
+        health = read_health(self._alerts.lasts([name])[0])
         one = watched(record, 0)
-        if one is None or not wants_pause(one, how.health, self._seen_ms):
+        if one is None or not wants_pause(one, health, self._seen_ms):
             return
-        reason = pause_reason(how.health)
+        reason = pause_reason(health)
         if self._store.registry.pause_as_it_stands(record, reason=reason, by=BY_US):
             event(log, "entry.paused", level=logging.WARNING, entry=name, reason=reason)
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from scheduler.alarm import Alert, Health, Promoted, read_health
+from scheduler.alarm import Alert, Promoted
 from scheduler.model import Run
 from scheduler.store.connection import Argument, Connection
 from scheduler.store.keys import Keys
@@ -70,20 +70,12 @@ class News(NamedTuple):
     term: int
 
 
-class Known(NamedTuple):
-    """How the runs of an entry went, as it stands on Redis (to be compared with) and decoded; and how often it was promoted."""
-
-    last: bytes
-    health: Health
-    promoted: Promoted
-
-
 class JudgedBy(NamedTuple):
     """
     What an alert was judged by, as it was read; None where it played no part. Nothing is raised if that has changed.
 
     Attributes:
-        last: See `Known.last`.
+        last: See `Alerts.lasts`.
         pause: As it stands on Redis, empty for none.
         term: The number of the term.
     """
@@ -177,16 +169,16 @@ class Alerts:
         found = self._connection.call("HMGET", self._keys.watched, *names)
         return {name: int(since) for name, since in zip(names, found, strict=True) if since is not None}
 
-    def known(self, names: Sequence[str]) -> dict[str, Known]:
-        """How the runs of *names* went."""
+    def lasts(self, names: Sequence[str]) -> list[bytes]:
+        """How the runs of each of *names* went, as it stands on Redis (`read_health` reads it); empty for one that never ran."""
         if not names:
-            return {}
-        keys = self._keys
-        lasts, promoted = self._connection.pipeline([("HMGET", keys.last, *names), ("HMGET", keys.promoted, *names)])
-        return {
-            name: Known(last or b"", read_health(last), Promoted(*map(int, fired.split(b" "))) if fired else Promoted())
-            for name, last, fired in zip(names, lasts, promoted, strict=True)
-        }
+            return []
+        return [last or b"" for last in self._connection.call("HMGET", self._keys.last, *names)]
+
+    def promoted(self, name: str) -> Promoted:
+        """How often *name* was promoted."""
+        found = self._connection.call("HGET", self._keys.promoted, name)
+        return Promoted(*map(int, found.split(b" "))) if found else Promoted()
 
     def last_error(self, entry: str) -> str:
         """What the newest failed run of *entry* said."""

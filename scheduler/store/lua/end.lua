@@ -46,10 +46,15 @@ end
 
 -- What is kept in LAST of an entry after one more run of it has ended: "state finished_ms succeeded_ms failures".
 -- `due`: the due time it ran for; of a run by hand, when that was asked for: its success stands for all that was due before.
--- What expired, or was cancelled, is neither a success nor a failure.
+-- Negative of a backfill: it makes a due time good, and says nothing of how the entry fares now. What expired, or was cancelled,
+-- is neither a success nor a failure.
 local function last_after(was, state, now, due)
     local succeeded, failures
     if was then succeeded, failures = string.match(was, '^%S+ %d+ (%d+) (%d+)$') end
+    if due < 0 then
+        if state == 'SUCCESS' then succeeded = string.format('%.0f', math.max(succeeded or 0, -due)) end
+        return state .. ' ' .. now .. ' ' .. (succeeded or '0') .. ' ' .. (failures or '0')
+    end
     if state == 'SUCCESS' or state == 'IGNORED' then
         return string.format('%s %s %.0f 0', state, now, succeeded and math.max(succeeded, due) or due)
     end
@@ -176,7 +181,7 @@ local function end_here(id, body, state, error, now, unpromoted)
     local text = cjson.encode(run)
     remember({ text })
     if h.entry ~= '' then
-        remember_of({ h.entry }, { text }, { state }, { h.due > 0 and h.due or h.enqueued }, now)
+        remember_of({ h.entry }, { text }, { state }, { stands_for(body) }, now)
         free_slots({ h.entry }, { id })
         if is_pinged(h.flags) then ping_end(h.entry, state, id, error, now) end
     end

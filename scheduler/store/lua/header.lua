@@ -28,11 +28,11 @@ local function expires_of(body)
     return readable(body) and (struct.unpack('<d', body, 23)) or 0
 end
 
--- The due time that a message runs for, or of one by hand, when it was asked for.
+-- The due time that a message runs for, negative for a backfill; of one by hand, when it was asked for.
 local function stands_for(body)
     if not readable(body) then return 0 end
     local due, _, _, enqueued = struct.unpack('<dddd', body, 7)
-    if due > 0 then return due end
+    if due > 0 then return has(flags_of(body), FLAG_BACKFILL) and -due or due end
     return enqueued
 end
 

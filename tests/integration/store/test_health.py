@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from scheduler.alarm import Health
 from scheduler.store.queues import CancelReply
 from scheduler.store.sessions import Session
+from scheduler.wire import FLAG_BACKFILL
 from tests.support.bench import Bench
 
 pytestmark = pytest.mark.redis
@@ -24,7 +27,7 @@ def session(bench: Bench) -> Session:
     return bench.open()
 
 
-def run(bench: Bench, session: Session, state: str, **header: int) -> None:
+def run(bench: Bench, session: Session, state: str, **header: Any) -> None:
     """One run of the entry that ends in *state*."""
     id_ = bench.call(entry="e", **header)
     assert bench.take(session) == [id_]
@@ -53,6 +56,14 @@ def test_success_by_hand_stands_for_all_that_was_due_when_it_was_asked_for(bench
     """Whoever ran what was missing by hand has put it right."""
     run(bench, session, "SUCCESS", enqueued_ms=7_000)
     assert health(bench).succeeded_ms == 7_000
+
+
+def test_backfill_makes_a_due_time_good_and_says_nothing_else(bench: Bench, session: Session) -> None:
+    """Whoever runs last year's must not have the entry paused for it; nor does its success say that today's is well."""
+    run(bench, session, "FAILURE", due_ms=9_000)
+    for state, succeeded_ms in (("FAILURE", 0), ("SUCCESS", 5_000)):
+        run(bench, session, state, due_ms=5_000, flags=FLAG_BACKFILL, backfill="b1")
+        assert (health(bench).succeeded_ms, health(bench).failures) == (succeeded_ms, 1)
 
 
 def test_runs_of_one_entry_in_one_batch_are_counted_one_by_one(bench: Bench, session: Session) -> None:
