@@ -137,7 +137,7 @@ def test_a_name_that_was_taken_by_hand_is_a_clash(sched: Sched, store: Store, fo
     assert said.code == 1
     assert said.data["clashes"] == [{"name": "new", "what": said.data["mistakes"][0]}]
     assert (said.data["added"], said.data["by_hand"]) == ([], 1)
-    assert "entry 'new' is not in force: one of this name was made by hand (made by ann@host)" in said.err
+    assert "entry 'new' is not in force: another one of this name was made by ann@host" in said.err
 
 
 def test_a_paused_entry_stays_paused_in_a_plan(sched: Sched, store: Store, folder: Path, deploy: Deploy) -> None:
