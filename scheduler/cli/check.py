@@ -60,7 +60,7 @@ def check(sched: Invocation, path: str | None, strict: bool) -> int:
 
 def foreseen(loaded: Loaded, config: Config, now_ms: int) -> list[Mistake]:
     """The warnings about entries in the light of their zones, their options, the settings and the coming year."""
-    from scheduler.foresee_warnings import twins, warnings_of  # noqa: PLC0415 - it imports every kind of schedule
+    from scheduler.foresee.warnings import twins, warnings_of  # noqa: PLC0415 - it imports every kind of schedule
 
     queues = tuple(dict.fromkeys((*config.queues, config.default_queue))) if config.queues else ()
     found = []

@@ -18,8 +18,8 @@ from scheduler.cli.output import Column, write
 from scheduler.clock import iso
 from scheduler.errors import InvalidScheduleError
 from scheduler.fires import schedule_of
-from scheduler.foresee_peers import Reading, readings
-from scheduler.foresee_warnings import clock_changes, warnings_of
+from scheduler.foresee.peers import Reading, readings
+from scheduler.foresee.warnings import clock_changes, warnings_of
 from scheduler.model import Entry
 from scheduler.timing import Schedule, crontab
 from scheduler.timing.cron_words import field_words

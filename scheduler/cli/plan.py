@@ -18,7 +18,7 @@ from scheduler.cli.output import one_line, write
 from scheduler.cli.view import EntryView, views
 from scheduler.clock import iso
 from scheduler.errors import NotFoundError
-from scheduler.foresee_plan import Changed, Diff, diff
+from scheduler.foresee.plan import Changed, Diff, diff
 from scheduler.loader import Loaded
 from scheduler.model import Entry, EntryRecord
 from scheduler.store.audit import Difference

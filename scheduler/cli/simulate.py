@@ -20,8 +20,8 @@ from scheduler.cli.moments import read_moment, show_moment
 from scheduler.cli.output import Column, write
 from scheduler.clock import from_ms, iso
 from scheduler.errors import NotFoundError
-from scheduler.foresee import MINUTE_MS, Foresight, Span
-from scheduler.foresee_load import (
+from scheduler.foresee.due import MINUTE_MS, Foresight, Span
+from scheduler.foresee.load import (
     Bucket,
     Crowd,
     Load,

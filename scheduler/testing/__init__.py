@@ -6,7 +6,7 @@ calling process, through the steps that a worker takes. The fixtures of `schedul
 own, and real workers.
 """
 
-from scheduler.testing.eager import Eager, eager
 from scheduler.testing.simulation import Fires, Peak, Simulation, simulate
+from scheduler.testing.stage import Eager, eager
 
 __all__ = ["Eager", "Fires", "Peak", "Simulation", "eager", "simulate"]

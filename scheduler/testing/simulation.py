@@ -13,8 +13,8 @@ from typing import NamedTuple, overload
 from scheduler.clock import from_ms, to_ms
 from scheduler.config import Config
 from scheduler.errors import NotFoundError
-from scheduler.foresee import Foresight, Span
-from scheduler.foresee_load import busiest, starts_per
+from scheduler.foresee.due import Foresight, Span
+from scheduler.foresee.load import busiest, starts_per
 from scheduler.model import Entry
 from scheduler.testing.sources import Source, entries_of, settings_of
 from scheduler.timing.duration import parse_duration_ms

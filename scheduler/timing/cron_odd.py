@@ -1,7 +1,7 @@
 """
 What is legal in a crontab and rarely meant: the slips that people make again and again, one sentence each.
 
-Only what the expression itself shows. What depends on its zone and the coming year is in `scheduler.foresee_warnings`.
+Only what the expression itself shows. What depends on its zone and the coming year is in `scheduler.foresee.warnings`.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ import pytest
 from scheduler import declare
 from scheduler.cli.simulate import histogram
 from scheduler.clock import from_ms
-from scheduler.foresee import Foresight, Span
-from scheduler.foresee_load import load_of
+from scheduler.foresee.due import Foresight, Span
+from scheduler.foresee.load import load_of
 from scheduler.model import Entry
 from scheduler.store import Store
 from scheduler.timing import crontab, every

@@ -1,4 +1,4 @@
-"""`scheduler.testing.eager`: tasks in the calling process, through a worker's own steps."""
+"""`scheduler.testing.stage`: tasks in the calling process, through a worker's own steps."""
 
 from __future__ import annotations
 
@@ -238,8 +238,9 @@ def test_what_a_task_asks_for_and_nobody_waits_for_runs_after_it(app: App) -> No
     assert order == ["parent", "child"]
 
 
-def test_a_task_that_never_ends_is_named(app: App) -> None:
+def test_a_task_that_never_ends_is_named(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not a test that hangs."""
+    monkeypatch.setattr("scheduler.testing.stage.ATTEMPTS_MAX", 100)
 
     @app.task
     def again() -> None:

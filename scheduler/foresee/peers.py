@@ -16,8 +16,8 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from scheduler.clock import EPOCH, from_ms, to_ms
 from scheduler.errors import InvalidScheduleError
-from scheduler.foresee import Span
-from scheduler.foresee_warnings import AHEAD_MS, DAY_MS, change_moments
+from scheduler.foresee.due import Span
+from scheduler.foresee.warnings import AHEAD_MS, DAY_MS, change_moments
 from scheduler.timing import Schedule, crontab
 from scheduler.timing.settling import Patience, Settling
 from scheduler.timing.zones import get_zone

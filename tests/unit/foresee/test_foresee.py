@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from scheduler import foresee
 from scheduler.beat.plan import Plan
 from scheduler.clock import to_ms
-from scheduler.foresee import Foresight, Span, TooManyFiresError
-from scheduler.foresee_load import crowds, load_of, reach_ms, spread
+from scheduler.foresee import due as foresee
+from scheduler.foresee.due import Foresight, Span, TooManyFiresError
+from scheduler.foresee.load import crowds, load_of, reach_ms, spread
 from scheduler.model import Catchup, Entry, EntryRecord, Overlap
 from scheduler.timing import Schedule, crontab, every
 from scheduler.wire import decode_header

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from scheduler.foresee import MINUTE_MS, Foresight, Span
+from scheduler.foresee.due import MINUTE_MS, Foresight, Span
 from scheduler.model import Entry
 
 SECOND_MS: Final = 1_000

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from scheduler.clock import to_ms
-from scheduler.foresee_warnings import clock_changes, twins, warnings_of
+from scheduler.foresee.warnings import clock_changes, twins, warnings_of
 from scheduler.model import Entry, Overlap
 from scheduler.timing import Schedule, crontab, every
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 from scheduler.clock import from_ms
 from scheduler.errors import ScheduleError
 from scheduler.fires import schedule_of
-from scheduler.foresee import Span, due_times
+from scheduler.foresee.due import Span, due_times
 from scheduler.model import Entry, Overlap
 from scheduler.timing import Schedule, schedule_from_data
 from scheduler.timing.duration import format_duration, parse_duration_ms

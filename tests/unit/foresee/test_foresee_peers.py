@@ -9,7 +9,7 @@ import pytest
 from scheduler import crontab
 from scheduler.clock import from_ms, to_ms
 from scheduler.errors import InvalidScheduleError
-from scheduler.foresee_peers import PEER_CHARS_MAX, _CeleryModel, readings
+from scheduler.foresee.peers import PEER_CHARS_MAX, _CeleryModel, readings
 from scheduler.timing.zones import get_zone
 
 NOW_MS = to_ms(datetime(2026, 1, 1, tzinfo=UTC))
