@@ -1,29 +1,44 @@
 """
-Runs that people ask for, beside the schedule: `sched trigger`, `app.entries.trigger`.
+Runs that people ask for, beside the schedule: `sched trigger`, `sched backfill`, `app.entries.trigger`, `app.entries.backfill`.
 
-They never move a mark and never consume a due time. A run takes the overlap slot of its entry like any other; while that is held it is
-refused, unless forced. Who asked for it and why goes with the message, into the history and into the audit log.
+They never move a mark and never consume a due time. Who asked for them and why goes with the message, into the history and into the
+audit log.
+
+- A *trigger* is one run. It takes the overlap slot of its entry like any other; while that is held it is refused, unless forced.
+- A *backfill* is one run for each due time of the schedule in a stretch of the past, under ids of its own. All are written at once, to
+  start one after another at a bounded rate; so it depends on no terminal, survives a restart, and can be looked at and cancelled.
 """
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from scheduler.errors import OversizedMessageError, RefusedError
-from scheduler.fires import newer
-from scheduler.model import Entry
+from scheduler.clock import iso
+from scheduler.errors import NotFoundError, OversizedMessageError, RefusedError
+from scheduler.fires import COUNT_MAX, newer, schedule_of, stretch
+from scheduler.model import Entry, Overlap
 from scheduler.wire import FLAG_IGNORE_RESULT, Header, Payload, encode_body, flags_of, keyed_id, new_id
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from scheduler.store import Store
+    from scheduler.store.backfill import Backfill, BackfillRun
     from scheduler.store.queues import NewMessage, TriggerReply
+    from scheduler.timing import Schedule
 
 KEY_REMEMBERED_MS = 86_400_000
 """How long a key of the caller's own stands for the run that it was first given with."""
 KEY_CHARS_MAX = 256
 REASON_CHARS_MAX = 1_000
+BACKFILL_LIMIT = 1_000
+"""So many runs a backfill has at most, unless somebody says otherwise."""
+BACKFILL_RATE_S = 1.0
+RATE_S_MAX = 1_000.0
+BACKFILL_OVERLAPS = (Overlap.ALLOW, Overlap.QUEUE, Overlap.SKIP)
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,3 +158,156 @@ def _own_expiry_ms(entry: Entry, start_ms: int) -> int:
     if entry.expires_at_ms is not None and entry.expires_at_ms > start_ms:
         moments.append(entry.expires_at_ms)
     return min(moments, default=0)
+
+
+# ── backfill ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Span(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Which due times are to run, and how.
+
+    Attributes:
+        from_ms, to_ms: Due times in [from, to).
+        overlap: ``ALLOW``: beside the overlap slot. ``QUEUE``: in the slot, one after another in the order of their due times; each
+            waits until it is free, and fires go first. ``SKIP``: in the slot, and given up where it is held.
+        rate_s: So many start in a second, at most.
+        limit: More are refused.
+        outside: Also due times before the entry's `start` and after its `until`.
+    """
+
+    from_ms: int
+    to_ms: int
+    by: str
+    reason: str = ""
+    overlap: Overlap = Overlap.ALLOW
+    rate_s: float = BACKFILL_RATE_S
+    limit: int = BACKFILL_LIMIT
+    outside: bool = False
+
+
+def due_times(entry: Entry, span: Span, *, now_ms: int) -> list[int]:
+    """
+    The due times of *entry* in *span*. Pure; counts no further than it must.
+
+    Raises:
+        ValueError: The span ends before it begins, or lies ahead; or rate, limit or reason cannot be used.
+        NotFoundError: It has none.
+        RefusedError: It has more than `limit`; or a newer version wrote the entry.
+    """
+    if not entry.is_readable:
+        raise RefusedError(newer(entry))
+    _check(span, now_ms)
+    first_ms, last_ms = span.from_ms, span.to_ms - 1
+    if not span.outside:
+        first_ms = first_ms if entry.start_ms is None else max(first_ms, entry.start_ms)
+        last_ms = last_ms if entry.until_ms is None else min(last_ms, entry.until_ms)
+    schedule = schedule_of(entry)
+    found = list(islice(_between(schedule_of(entry), first_ms, last_ms), span.limit + 1))
+    if not found:
+        cut = (
+            ""
+            if stretch(schedule, span.from_ms - 1, span.to_ms - 1, count_max=1).length == 0
+            else ("; some lie outside its start and until, and can be asked for all the same (--outside, outside=True)")
+        )
+        raise NotFoundError(
+            f"entry {entry.name!r} has no due time from {iso(span.from_ms)} to {iso(span.to_ms)} in which it was in force{cut}"
+        )
+    if len(found) > span.limit:
+        n = stretch(schedule, first_ms - 1, last_ms, count_max=max(COUNT_MAX, span.limit + 1)).length
+        count = f"{n:,}" if n < COUNT_MAX else f"{n:,} or more"
+        raise RefusedError(
+            f"entry {entry.name!r} has {count} due times from {iso(span.from_ms)} to {iso(span.to_ms)}; a backfill runs at most "
+            f"{span.limit:,} unless its limit is raised"
+        )
+    return found
+
+
+def backfill(store: Store, entry: Entry, span: Span, dues_ms: list[int], *, bytes_max: int) -> tuple[Backfill, int]:
+    """
+    Start a run of *entry* for each of *dues_ms* (see `due_times`); the backfill, and how many of them it started: a run of the same
+    due time that an earlier backfill asked for and that has not ended is left alone.
+
+    The entry may be paused or disabled: who backfills knows. Nothing expires, and `max_runs` does not count these runs.
+
+    Raises:
+        OversizedMessageError: A message has more than *bytes_max* bytes.
+    """
+    from scheduler.store.audit import Note  # noqa: PLC0415
+    from scheduler.store.backfill import Backfill  # noqa: PLC0415
+
+    now_ms = int(store.queues.time_ms())
+    asked = Backfill(
+        id=new_id()[:12],
+        entry=entry.name,
+        queue=entry.queue,
+        from_ms=span.from_ms,
+        to_ms=span.to_ms,
+        count=len(dues_ms),
+        overlap=span.overlap,
+        rate_s=span.rate_s,
+        asked_ms=now_ms,
+        starts_ms=now_ms,
+        ends_ms=_moment_ms(now_ms, len(dues_ms) - 1, span.rate_s),
+        by=span.by,
+        reason=span.reason,
+    )
+    runs = backfill_runs(entry, asked, dues_ms, namespace=store.keys.namespace)
+    if (size := max(len(run.body) for run in runs)) > bytes_max:
+        raise OversizedMessageError(f"a message has {size} bytes, message_bytes_max allows {bytes_max}")
+    what = f"backfill {asked.id}: {len(runs):,} due times from {iso(dues_ms[0])} to {iso(dues_ms[-1])}"
+    note = Note(verb="backfill", entry=entry.name, by=span.by, reason=span.reason, what=what)
+    return asked, store.backfills.start(asked, runs, note=note)
+
+
+def backfill_runs(entry: Entry, asked: Backfill, dues_ms: list[int], *, namespace: str) -> list[BackfillRun]:
+    """The runs of *asked*, spaced by its rate. Pure."""
+    from scheduler.store.backfill import BackfillRun  # noqa: PLC0415
+
+    runs = []
+    for nth, due_ms in enumerate(dues_ms):
+        at_ms = _moment_ms(asked.starts_ms, nth, asked.rate_s)
+        header = Header(
+            entry=entry.name,
+            task=entry.task,
+            queue=entry.queue,
+            priority=entry.priority,
+            flags=flags_of(entry),
+            overlap=asked.overlap,
+            due_ms=due_ms,
+            enqueued_ms=asked.asked_ms,
+            result_ttl_s=max(1, entry.result_expires_ms // 1000),
+            backfill=asked.id,
+            by=asked.by,
+            reason=asked.reason,
+        )
+        payload = Payload(args=entry.args, kwargs=entry.kwargs, eta_ms=at_ms, headers=entry.headers, run=entry.run)
+        id_ = keyed_id(namespace, entry.name, "backfill", str(due_ms))
+        runs.append(BackfillRun(id_, encode_body(header, payload), due_ms, at_ms))
+    return runs
+
+
+def _check(span: Span, now_ms: int) -> None:
+    if span.to_ms > now_ms:
+        raise ValueError(f"a backfill is for due times that are past: its end, {iso(span.to_ms)}, lies ahead")
+    if span.from_ms >= span.to_ms:
+        raise ValueError(f"it ends before it begins: from {iso(span.from_ms)} to {iso(span.to_ms)}")
+    if not 0 < span.rate_s <= RATE_S_MAX:
+        raise ValueError(f"rate {span.rate_s:g}: expected more than 0 and at most {RATE_S_MAX:g} in a second")
+    if span.limit < 1:
+        raise ValueError(f"limit {span.limit}: expected at least 1")
+    if span.overlap not in BACKFILL_OVERLAPS:
+        raise ValueError(f"overlap {span.overlap.name.lower()!r}: expected allow, queue or skip")
+    if len(span.reason) > REASON_CHARS_MAX:
+        raise ValueError(f"the reason has {len(span.reason)} characters; at most {REASON_CHARS_MAX} are kept")
+
+
+def _between(schedule: Schedule, first_ms: int, last_ms: int) -> Iterator[int]:
+    due_ms = schedule.next_ms(first_ms - 1)
+    while due_ms is not None and due_ms <= last_ms:
+        yield due_ms
+        due_ms = schedule.next_ms(due_ms)
+
+
+def _moment_ms(starts_ms: int, nth: int, rate_s: float) -> int:
+    return starts_ms + round(nth * 1000 / rate_s)

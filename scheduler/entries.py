@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from scheduler.byhand import Asked, trigger
+from scheduler.byhand import BACKFILL_LIMIT, BACKFILL_RATE_S, Asked, Span, backfill, due_times, trigger
 from scheduler.calls import Call, Duration, encode_arguments, encode_keywords, moments_of
-from scheduler.clock import aware, from_ms
+from scheduler.clock import aware, from_ms, to_ms
 from scheduler.config import nearest
 from scheduler.declare import calling_place, declared_entry
 from scheduler.errors import InvalidEntryError, InvalidScheduleError, NotFoundError, RefusedError
 from scheduler.home import Home
-from scheduler.model import Entry, EntryRecord, Origin
+from scheduler.model import Entry, EntryRecord, Origin, Overlap
 from scheduler.options import ENTRY_OPTIONS, read_entry_options
 from scheduler.resolve import resolve_entry
 from scheduler.result import AsyncResult
@@ -41,6 +41,8 @@ from scheduler.who import who
 
 if TYPE_CHECKING:
     from apscheduler.triggers.base import BaseTrigger
+
+    from scheduler.store.backfill import Backfill
 
 ARGUMENTS = ("args", "kwargs")
 _ISO_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT")
@@ -221,6 +223,59 @@ class Entries:
         )
         message, _ = trigger(self._home.store, entry, asked, bytes_max=self._home.config.message_bytes_max)
         return AsyncResult(message.id, self._home)
+
+    def backfill(
+        self,
+        name: str,
+        start: datetime,
+        end: datetime | None = None,
+        *,
+        overlap: str = "allow",
+        rate: float = BACKFILL_RATE_S,
+        limit: int = BACKFILL_LIMIT,
+        outside: bool = False,
+        by: str | None = None,
+        reason: str = "",
+    ) -> Backfill | None:
+        """
+        Run an entry once for each of its due times in [*start*, *end*), which are past.
+
+        The runs are put on its queue at once, to start at *rate*; they get the due time they are for as `scheduled_for`. No due time
+        is settled by them, the entry may be paused, they do not expire, and `max_runs` does not count them.
+
+        Args:
+            start, end: A naive moment is local time of this process; *end* is now, if it is not given.
+            overlap: ``allow``: beside the overlap slot; ``queue``: in it, one after another, fires first; ``skip``: in it, and given
+                up where it is held.
+            rate: So many start in a second.
+            limit: More are refused.
+            outside: Also due times before the entry's `start` and after its `until`.
+
+        Returns:
+            What was started; None if each of these due times has a run of an earlier backfill that has not ended.
+
+        Raises:
+            NotFoundError: There is no such entry, or no due time.
+            RefusedError: There are more than *limit*.
+            ValueError: Something in it cannot be: an end that lies ahead, a rate of 0.
+        """
+        entry = self._entry(name)
+        if overlap.upper() not in Overlap.__members__:
+            raise ValueError(f"overlap {overlap!r}: expected allow, queue or skip")
+        now_ms = self._home.server_now_ms()
+        span = Span(
+            from_ms=to_ms(aware(start)),
+            to_ms=now_ms if end is None else to_ms(aware(end)),
+            by=who() if by is None else by,
+            reason=reason,
+            overlap=Overlap[overlap.upper()],
+            rate_s=rate,
+            limit=limit,
+            outside=outside,
+        )
+        dues_ms = due_times(entry, span, now_ms=now_ms)
+        made, started = backfill(self._home.store, entry, span, dues_ms, bytes_max=self._home.config.message_bytes_max)
+        return made if started else None
 
     def _entry(self, name: str) -> Entry:
         record = self.get(name)

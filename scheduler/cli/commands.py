@@ -40,6 +40,7 @@ COMMANDS: dict[str, Row] = {
     "simulate": Row("simulate:simulate", _LOOK, "The load to come: worst minutes, crowds, and what jitter would do."),
     "trigger": Row("send:trigger", _STEER, "Run an entry now, or at a time."),
     "call": Row("send:call", _STEER, "Run a task by its name."),
+    "backfill": Row("backfill:backfill", _STEER, "Run an entry for due times that are past."),
     "pause": Row("pause:pause", _STEER, "Stop an entry from firing, until a time or until resumed."),
     "resume": Row("pause:resume", _STEER, "Let a paused entry fire again."),
     "skip": Row("skip:skip", _STEER, "Leave out the next fire of an entry, and only that."),

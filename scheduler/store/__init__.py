@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from scheduler.config import Config
     from scheduler.store.alerts import Alerts
     from scheduler.store.audit import Audit
+    from scheduler.store.backfill import Backfills
     from scheduler.store.change import Changer
     from scheduler.store.history import History
     from scheduler.store.leadership import Leadership
@@ -116,6 +117,13 @@ class Store:
         from scheduler.store.alerts import Alerts  # noqa: PLC0415
 
         return Alerts(self.connection, self.keys)
+
+    @cached_property
+    def backfills(self) -> Backfills:
+        """Runs for past due times, asked for by hand."""
+        from scheduler.store.backfill import Backfills  # noqa: PLC0415
+
+        return Backfills(self.connection, self.keys)
 
     def close(self) -> None:
         """Close the connections. The next call opens them again."""

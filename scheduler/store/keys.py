@@ -26,7 +26,10 @@ As long as a message lives (P5: each is in exactly one place)
     {ns}:tries             hash    id → "attempt losses", only where not 1 0   retry, reclaim
     {ns}:slots             hash    entry → id of the run that holds its slot   promote, trigger; freed by end
     {ns}:waiting           hash    entry → id of the newest fire that waits    promote; freed by end
-    {ns}:q:Q:delayed       zset    id scored by its moment in ms               enqueue, arm, retry
+    {ns}:e:E:line          zset    id of a backfill's run that waits for the   promote; freed by end
+                                   slot, scored by its due time
+    {ns}:lines             set     entries that have one                       promote; end
+    {ns}:q:Q:delayed       zset    id scored by its moment in ms               enqueue, arm, retry, backfill
     {ns}:q:Q:ready[:P]     list    ids, oldest first; P is a priority above 0  enqueue, promote, release, reclaim
     {ns}:q:Q:levels        set     the priorities above 0 in use               with ready:P
     {ns}:q:Q:wake          list    at most one token                           whoever makes work ready
@@ -64,7 +67,11 @@ With a bound or a lifetime
     {ns}:failed_messages   hash    id → body, as long as it is in `failed`; for `sched retry`
     {ns}:waited            zset    id scored by when its waiter gives up       AsyncResult.get; trimmed by end; 60 s
     {ns}:r:ID              string  ResultRecord                                end; its own TTL (`result_expires`)
-    {ns}:c:ID              string  a call that was carried out                 enqueue; 60 s
+    {ns}:c:ID              string  a call that was carried out                 enqueue, trigger, backfill; 60 s, of a
+                                                                               caller's own key a day
+    {ns}:backfills         zset    id scored by when it is forgotten; 1,000    backfill
+    {ns}:b:ID              string  Backfill; 30 days after its last moment     backfill
+    {ns}:b:ID:runs         zset    id scored by its due time; as long          backfill
 
 `{ns}:done:ID` is a channel, not a key: `end` publishes there when somebody waits.
 """
@@ -116,6 +123,7 @@ class Keys:
         self.dead_messages = prefix + "dead_messages"
         self.failed_messages = prefix + "failed_messages"
         self.waited = prefix + "waited"
+        self.backfills = prefix + "backfills"
         self.core = (
             self.messages, self.tries, self.sessions, self.slots, self.waiting, self.promoted,
             self.last, self.runs, self.waited, self.dead, self.dead_messages, self.queues,
@@ -161,6 +169,18 @@ class Keys:
     def outbox_line(self, hook: str) -> str:
         """What is to be sent to *hook*."""
         return f"{self.outbox}:{hook}"
+
+    def line(self, entry: str) -> str:
+        """The runs of backfills that wait for the slot of *entry*."""
+        return f"{self.prefix}e:{entry}:line"
+
+    def backfill(self, id_: str) -> str:
+        """What is known of backfill *id_*."""
+        return f"{self.prefix}b:{id_}"
+
+    def backfill_runs(self, id_: str) -> str:
+        """The runs of backfill *id_*."""
+        return f"{self.prefix}b:{id_}:runs"
 
     def result(self, id_: str) -> str:
         """The result of run *id_*."""

@@ -216,9 +216,10 @@ class Queues:
         header, _ = decode_header(body)
         keys = self._keys
         sessions = self._connection.call("HKEYS", keys.sessions)
-        score, waiting, *held = self._connection.pipeline(
+        score, in_line, waiting, *held = self._connection.pipeline(
             [
                 ("ZSCORE", keys.delayed(header.queue), id_),
+                ("ZSCORE", keys.line(header.entry), id_),
                 ("HGET", keys.waiting, header.entry),
                 *[("HGET", keys.held(session.decode()), id_) for session in sessions],
             ]
@@ -229,7 +230,7 @@ class Queues:
             place, at_ms = Place.HELD, int(taken.decode().partition(" ")[2] or 0)
         elif score is not None:
             place, at_ms = Place.DELAYED, int(float(score))
-        elif waiting == id_.encode():
+        elif id_.encode() == waiting or in_line is not None:
             place = Place.WAITING
         is_fire = bool(header.flags & FLAG_FIRE)
         return Standing(place, header.queue, at_ms=at_ms, is_fire=is_fire, armed_ms=header.enqueued_ms)

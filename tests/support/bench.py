@@ -11,6 +11,7 @@ import msgspec
 from scheduler.fires import FireMaker, schedule_of
 from scheduler.model import Entry, EntryRecord, Fire, Outcome, Overlap, Pause, ResultRecord, Run, Skip
 from scheduler.store import Store
+from scheduler.store.backfill import Backfill, BackfillRun
 from scheduler.store.leadership import Armed
 from scheduler.store.queues import NewMessage
 from scheduler.store.sessions import Session, WorkerInfo
@@ -63,6 +64,25 @@ class Bench:
         for start in range(0, n, 1_000):
             self.store.queues.enqueue(messages[start : start + 1_000], call_id=new_id())
         return [message.id for message in messages]
+
+    def backfill(self, n: int = 1, *, name: str = "e", in_ms: int = 0, id_: str = "b1") -> list[str]:
+        """Start a backfill of *name* with *n* runs, in its slot one after another; the ids of those that were started."""
+        now_ms = self.now_ms
+        asked = Backfill(
+            id=id_, entry=name, queue=self.queue, from_ms=1, to_ms=n + 1, count=n, overlap=Overlap.QUEUE, rate_s=1.0,
+            asked_ms=now_ms, starts_ms=now_ms + in_ms, ends_ms=now_ms + in_ms,
+        )  # fmt: skip
+        runs = [
+            BackfillRun(
+                new_id(),
+                self.message(entry=name, overlap=Overlap.QUEUE, due_ms=1 + i, backfill=id_).body,
+                1 + i,
+                now_ms + in_ms,
+            )
+            for i in range(n)
+        ]
+        self.store.backfills.start(asked, runs)
+        return [run.id for run in runs]
 
     # ── entries, terms, fires ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -169,11 +189,11 @@ class Bench:
         return {id_.decode() for id_ in self.call_redis("HKEYS", self.keys.messages)}
 
     def places(self) -> Counter[str]:
-        """How many places each id stands in: delayed, ready, waiting, held."""
+        """How many places each id stands in: delayed, ready, waiting, in line, held."""
         found: list[bytes] = list(self.call_redis("HVALS", self.keys.waiting))
         for key in self.all_keys():
             kind = self.call_redis("TYPE", key)
-            if key.endswith(":delayed"):
+            if key.endswith((":delayed", ":line")):
                 found += self.call_redis("ZRANGE", key, 0, -1)
             elif ":ready" in key and kind == b"list":
                 found += self.call_redis("LRANGE", key, 0, -1)

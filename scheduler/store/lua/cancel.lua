@@ -69,6 +69,7 @@ if h then
         waits = true
     end
     redis.call('LREM', ready_key(h.queue, h.priority), 1, id)
+    if has(h.flags, FLAG_BACKFILL) then redis.call('ZREM', line_key(h.entry), id) end
     if waits and has(h.flags, FLAG_FIRE) then
         unpromoted = 'withdrawn'
         count_outcome(h.entry, unpromoted, 1)

@@ -106,10 +106,36 @@ local function count_promoted(entry, due)
     return count + 1
 end
 
+-- The runs of backfills that wait for the slot of their entry stand in a line, the earliest due time first; LINES has the entries
+-- that have one, so that whoever has none pays nothing.
+local LINES = PREFIX .. 'lines'
+
+local function line_key(entry)
+    return PREFIX .. 'e:' .. entry .. ':line'
+end
+
+local function stand_in_line(entry, due, id)
+    redis.call('ZADD', line_key(entry), due, id)
+    redis.call('SADD', LINES, entry)
+end
+
+-- Takes the first out of the line of `entry`; nil if nobody stands there.
+local function next_in_line(entry)
+    repeat
+        local id = redis.call('ZPOPMIN', line_key(entry))[1]
+        if id and redis.call('HEXISTS', MESSAGES, id) == 1 then return id end
+    until not id
+    redis.call('SREM', LINES, entry)
+end
+
 -- The slot of `entry` passes to `waiting`, the id that waits for it, or becomes free if that has no body any more.
 local function pass_slot(entry, waiting)
     local body = redis.call('HGET', MESSAGES, waiting)
     redis.call('HDEL', WAITING, entry)
+    if not body then
+        waiting = next_in_line(entry)
+        body = waiting and redis.call('HGET', MESSAGES, waiting)
+    end
     if not body then
         redis.call('HDEL', SLOTS, entry)
         return
@@ -121,16 +147,18 @@ local function pass_slot(entry, waiting)
     wake(h.queue)
 end
 
--- The slots of `entries` that are held by these `ids` (two lists, at most 1,000) pass to what waits for them, or become free.
+-- The slots of `entries` that are held by these `ids` (two lists, at most 1,000) pass to what waits for them, or become free. A fire
+-- goes before the line: a backfill may take its time.
 local function free_slots(entries, ids)
     local holders, held, free = redis.call('HMGET', SLOTS, unpack(entries)), {}, {}
     for i, entry in ipairs(entries) do
         if holders[i] == ids[i] then held[#held + 1] = entry end
     end
     if #held == 0 then return end
-    local waiting = redis.call('HMGET', WAITING, unpack(held))
+    local waiting, lines = redis.call('HMGET', WAITING, unpack(held)), redis.call('EXISTS', LINES) == 1
     for i, entry in ipairs(held) do
-        if waiting[i] then pass_slot(entry, waiting[i]) else free[#free + 1] = entry end
+        local following = waiting[i] or (lines and next_in_line(entry))
+        if following then pass_slot(entry, following) else free[#free + 1] = entry end
     end
     if #free > 0 then redis.call('HDEL', SLOTS, unpack(free)) end
 end

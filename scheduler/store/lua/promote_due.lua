@@ -3,8 +3,8 @@
 
 local CHUNK = 64
 
--- Whether the run that holds the slot of `entry` still lives. One whose body is gone is believed to be over; one that
--- waits in ready and has expired will never start, so it is ended here.
+-- Whether the run that holds the slot of `entry` still lives, which it is, and whether a backfill asked for it. One whose body is
+-- gone is believed to be over; one that waits in ready and has expired will never start, so it is ended here.
 local function slot_taken(entry, id, now)
     local holder = redis.call('HGET', SLOTS, entry)
     if not holder or holder == id then return false end
@@ -16,7 +16,7 @@ local function slot_taken(entry, id, now)
         -- Its end may have promoted a waiting one into the slot.
         return redis.call('HEXISTS', SLOTS, entry) == 1
     end
-    return true, holder
+    return true, holder, has(flags_of(body), FLAG_BACKFILL)
 end
 
 local function drop(id, h, reason, now, told, holder, note)
@@ -94,9 +94,14 @@ local function settle(id, h, at, now, told)
         end
     end
     if h.overlap ~= ALLOW then
-        local taken, holder = slot_taken(h.entry, id, now)
-        if taken and h.overlap == SKIP then
+        local taken, holder, by_backfill = slot_taken(h.entry, id, now)
+        -- A backfill keeps no fire from running: that waits until the run which has the slot has ended, and goes before the line.
+        if taken and h.overlap == SKIP and not (fire and by_backfill) then
             if fire then drop(id, h, 'overlap', now, told, holder) else end_here(id, h.body, 'REVOKED', 'overlap', now) end
+            return false
+        end
+        if taken and has(h.flags, FLAG_BACKFILL) then
+            stand_in_line(h.entry, h.due, id)
             return false
         end
         if taken then
@@ -105,7 +110,7 @@ local function settle(id, h, at, now, told)
             local older_body = older and redis.call('HGET', MESSAGES, older)
             if older_body then drop(older, parse(older_body), 'overlap', now, told, holder, 'a newer one took its place') end
             redis.call('HDEL', WAITING, h.entry)
-            if h.overlap ~= REPLACE or not holder or not replace(holder, now) then
+            if h.overlap ~= REPLACE or by_backfill or not holder or not replace(holder, now) then
                 redis.call('HSET', WAITING, h.entry, id)
                 return false
             end

@@ -103,18 +103,19 @@ class TestMemory:
         self.held = own.take(self.session, 4)
         self.waiting = own.message(in_ms=200)
         own.store.queues.enqueue([self.waiting], call_id="w")
-        for script in ("enqueue", "trigger"):  # so that their digests are known
+        for script in ("enqueue", "trigger", "backfill"):  # so that their digests are known
             _load(own, script)
         own.call_redis("CONFIG", "SET", "maxmemory", "1")
         return own
 
-    @pytest.mark.parametrize("what", ["enqueue", "arm", "trigger"])
+    @pytest.mark.parametrize("what", ["enqueue", "arm", "trigger", "backfill"])
     def test_what_needs_memory_is_refused_and_nothing_is_half_written(self, full: Bench, what: str) -> None:
         """P5, P12."""
         message = full.message(entry="e")
         calls: dict[str, Callable[[], object]] = {
             "enqueue": lambda: full.store.queues.enqueue([message, full.message(in_ms=9_000)], call_id=new_id()),
             "arm": lambda: full.arm(self.term, [self.fire]),
+            "backfill": full.backfill,
             "trigger": lambda: full.store.queues.trigger(message, entry="e", force=False, call_id=new_id()),
         }
         before = full.dump()

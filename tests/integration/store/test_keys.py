@@ -60,6 +60,8 @@ def everything(bench: Bench) -> None:
     if body:
         session.retry(retried, body, delay_ms=0, attempt=2, result=b"{}", ttl_ms=1_000)
     store.queues.cancel(cancelled)
+    bench.backfill(3, name="e2")
+    bench.promote()
     store.sessions.reclaim(dying.id, store.sessions.observe()[dying.id])
     store.leadership.renew(term.number, term.holder, tick_age_ms=0, caught_up=1)
     with pytest.raises(ResultTimeoutError):
@@ -99,6 +101,8 @@ def test_the_page_names_every_key(bench: Bench) -> None:
     everything(bench)
     bench.call()
     bench.take(bench.open())
+    bench.backfill(2)
+    bench.promote()
     headings = ("For ever", "As long as a message lives", "As long as a process lives", "With a bound")
     known = [pattern for heading in headings for pattern in patterns(heading)]
     names = [key.removeprefix(bench.keys.prefix) for key in bench.all_keys()]
