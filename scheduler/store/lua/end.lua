@@ -106,6 +106,16 @@ local function count_promoted(entry, due)
     return count + 1
 end
 
+-- Counts `n` due times of `entry` with this outcome.
+local function count_outcome(entry, outcome, n)
+    local key = PREFIX .. 'e:' .. entry .. ':counts'
+    if redis.call('HINCRBY', key, outcome, n) == n and redis.call('HEXISTS', PREFIX .. 'registry', entry) == 0 then
+        redis.call('PEXPIRE', key, REMOVED_KEPT_MS)
+    end
+end
+
+local end_here
+
 -- The runs of backfills that wait for the slot of their entry stand in a line, the earliest due time first; LINES has the entries
 -- that have one, so that whoever has none pays nothing.
 local LINES = PREFIX .. 'lines'
@@ -128,8 +138,9 @@ local function next_in_line(entry)
     redis.call('SREM', LINES, entry)
 end
 
--- The slot of `entry` passes to `waiting`, the id that waits for it, or becomes free if that has no body any more.
-local function pass_slot(entry, waiting)
+-- The slot of `entry` passes to `waiting`, the id that waits for it, or becomes free if that has no body any more. One that has
+-- expired while it waited was not promoted, and never will be.
+local function pass_slot(entry, waiting, now)
     local body = redis.call('HGET', MESSAGES, waiting)
     redis.call('HDEL', WAITING, entry)
     if not body then
@@ -141,15 +152,22 @@ local function pass_slot(entry, waiting)
         return
     end
     local h = parse(body)
+    if h.expires > 0 and h.expires <= now then
+        redis.call('HDEL', SLOTS, entry)
+        if has(h.flags, FLAG_FIRE) then count_outcome(entry, 'expired', 1) end
+        end_here(waiting, body, 'EXPIRED', '', now, 'expired')
+        local following = next_in_line(entry)
+        if following then pass_slot(entry, following, now) end
+        return
+    end
     redis.call('HSET', SLOTS, entry, waiting)
     if has(h.flags, FLAG_FIRE) then count_promoted(entry, h.due) end
     push_ready(h.queue, h.priority, { waiting }, false)
     wake(h.queue)
 end
 
--- The slots of `entries` that are held by these `ids` (two lists, at most 1,000) pass to what waits for them, or become free. A fire
--- goes before the line: a backfill may take its time.
-local function free_slots(entries, ids)
+-- The slots of `entries` that are held by these `ids` (two lists, at most 1,000) pass to what waits for them, or become free.
+local function free_slots(entries, ids, now)
     local holders, held, free = redis.call('HMGET', SLOTS, unpack(entries)), {}, {}
     for i, entry in ipairs(entries) do
         if holders[i] == ids[i] then held[#held + 1] = entry end
@@ -158,7 +176,7 @@ local function free_slots(entries, ids)
     local waiting, lines = redis.call('HMGET', WAITING, unpack(held)), redis.call('EXISTS', LINES) == 1
     for i, entry in ipairs(held) do
         local following = waiting[i] or (lines and next_in_line(entry))
-        if following then pass_slot(entry, following) else free[#free + 1] = entry end
+        if following then pass_slot(entry, following, now) else free[#free + 1] = entry end
     end
     if #free > 0 then redis.call('HDEL', SLOTS, unpack(free)) end
 end
@@ -198,7 +216,7 @@ end
 
 -- Ends a run that no worker will end: it expired, was cancelled or purged, or is lost. `body` may be unreadable.
 -- `unpromoted`: of a fire that ends before its promotion, the outcome of its due time.
-local function end_here(id, body, state, error, now, unpromoted)
+function end_here(id, body, state, error, now, unpromoted)
     redis.call('HDEL', MESSAGES, id)
     redis.call('HDEL', TRIES, id)
     local h = parse(body) or { entry = '', task = '', queue = '', flags = 0, due = 0, enqueued = 0, result_ttl_s = 86400 }
@@ -210,7 +228,7 @@ local function end_here(id, body, state, error, now, unpromoted)
     remember({ text })
     if h.entry ~= '' then
         remember_of({ h.entry }, { text }, { state }, { stands_for(body) }, now)
-        free_slots({ h.entry }, { id })
+        free_slots({ h.entry }, { id }, now)
         if is_pinged(h.flags) then ping_end(h.entry, state, id, error, now) end
     end
     if not has(h.flags, FLAG_IGNORE_RESULT) then

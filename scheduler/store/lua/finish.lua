@@ -63,7 +63,7 @@ if #ARGV >= first then
                 end
             end
             remember_of(of.entries, of.runs, of.states, dues, now)
-            free_slots(of.entries, of.ids)
+            free_slots(of.entries, of.ids, now)
         end
         tell_waiters(ended, now)
     end

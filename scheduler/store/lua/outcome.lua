@@ -1,12 +1,5 @@
 -- Due times that do not become a run: their outcome is recorded and counted (P2). Needs core.lua, end.lua.
 
-local function count_outcome(entry, outcome, n)
-    local key = PREFIX .. 'e:' .. entry .. ':counts'
-    if redis.call('HINCRBY', key, outcome, n) == n and redis.call('HEXISTS', PREFIX .. 'registry', entry) == 0 then
-        redis.call('PEXPIRE', key, REMOVED_KEPT_MS)
-    end
-end
-
 -- Records that `n` due times from `from` to `to` were not fired. `more` says what else is known: next (the due time after them),
 -- holder (of the slot), note. Neighbours with the same reason share one record in the ring of the entry: an overlap that lasts
 -- for an hour must not push the last real run out of it. Nothing lies between them, so a record holds for each due time in it.
