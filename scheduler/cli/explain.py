@@ -13,10 +13,10 @@ from scheduler import clock
 from scheduler.cli.group import Command
 from scheduler.cli.invocation import Invocation, say
 from scheduler.cli.moments import read_moment, show_moment, show_span, zone
-from scheduler.cli.names import not_found
+from scheduler.cli.names import nearest
 from scheduler.cli.output import Column, write
 from scheduler.clock import iso
-from scheduler.errors import InvalidScheduleError
+from scheduler.errors import InvalidScheduleError, NotFoundError
 from scheduler.fires import schedule_of
 from scheduler.foresee.peers import Reading, readings
 from scheduler.foresee.warnings import clock_changes, warnings_of
@@ -107,7 +107,9 @@ def _entry(sched: Invocation, name: str) -> Entry:
             say(
                 "sched: the schedule files have mistakes, which `sched check` shows; entries of broken files are not known"
             )
-        not_found(name, loaded.registry.entries)
+        near = nearest(name, loaded.registry.entries)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise NotFoundError(f"{name!r} is neither a crontab expression nor an entry of the schedule files{hint}")
     return entry
 
 
