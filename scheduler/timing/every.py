@@ -402,7 +402,7 @@ def _duration_ms(name: str, value: object) -> int:
 def _count(name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= DAYS_MAX:
         raise InvalidScheduleError(
-            f"every: {name} is {shown(value)}; give a whole number from 1 on, as the wall clock has no half days"
+            f"every: {name} is {shown(value)}; give a whole number within 1–{DAYS_MAX}, as the wall clock has no half days"
         )
     return int(value)
 

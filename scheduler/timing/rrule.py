@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from datetime import date, datetime
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Any, Final, Protocol
 
@@ -23,6 +23,7 @@ from scheduler.timing.months import DAY_S
 from scheduler.timing.rrule_days import DayRule, Days, days_of
 from scheduler.timing.rrule_pattern import DayTimes, Phase, SetPositions, chosen_times
 from scheduler.timing.rrule_text import (
+    CACHED_MAX,
     DAILY,
     HOURLY,
     MONTHLY,
@@ -41,9 +42,9 @@ from scheduler.timing.zones import zone_name, zone_table
 
 DAY_MS: Final = DAY_S * 1000
 
-# How many exceptions in a row a search passes over before it gives up, about 20 ms; and how many moments of a day a rule
+# How many exceptions in a row a search passes over before it gives up, about 15 ms; and how many moments of a day a rule
 # of exceptions may have, so that this is enough for months.
-EXCEPTIONS_MAX: Final = 4_000
+EXCEPTIONS_MAX: Final = 3_000
 EXCEPTIONS_OF_DAY_MAX: Final = 24
 
 _EPOCH: Final = Moment(0, is_date=True)
@@ -76,7 +77,13 @@ def rrule(text: str, *, start: datetime | date | str | None = None, tz: Any = No
             f"rrule: tz {zone!r} contradicts the TZID {read.zone!r} of DTSTART; give one of them"
         )
     begin = read.start if start is None else read_moment(start, what="rrule: start")
-    return RRule(Recurrence(read.rules, read.rdates, read.exrules, read.exdates), start=begin, zone=zone or read.zone)
+    return _made(read.without_start(), begin, zone or read.zone)
+
+
+@lru_cache(maxsize=CACHED_MAX)
+def _made(recurrence: Recurrence, start: Moment | None, zone: str | None) -> RRule:
+    """Return the one `RRule` of these: files with many entries say the same thing again and again."""
+    return RRule(recurrence, start=start, zone=zone)
 
 
 class RRule(Schedule):
@@ -160,7 +167,7 @@ class RRule(Schedule):
     def in_zone(self, name: str) -> Schedule:
         if self.zone is not None:
             return self
-        return RRule(self._recurrence, start=self._start, zone=zone_name(name))
+        return _made(self._recurrence, self._start, zone_name(name))
 
     def warnings(self) -> tuple[str, ...]:
         notes: list[str] = []

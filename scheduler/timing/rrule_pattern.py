@@ -150,14 +150,15 @@ class DayTimes:
         return found_s if found_s is not None and found_s >= self._first_s else None
 
     def _days_of(self, year: int) -> int:
-        if self._phase.interval == 1:
-            return self._days.of(year)
+        days = self._days.of(year)
+        if self._phase.interval == 1 or not days:
+            return days
         offset, kind = self._phase.offset(year), KINDS[year % YEARS]
         found = self._memo.get((offset, kind))
         if found is None:
             if len(self._memo) >= MEMO_MAX:
                 self._memo.clear()
-            found = self._memo[offset, kind] = self._days.of(year) & self._phase.days(offset, kind)
+            found = self._memo[offset, kind] = days & self._phase.days(offset, kind)
         return found
 
 

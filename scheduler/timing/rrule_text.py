@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from scheduler.errors import InvalidScheduleError
@@ -24,6 +25,9 @@ RULES_MAX: Final = 16
 DATES_MAX: Final = 2_000
 INTERVAL_MAX: Final = 1_000_000
 COUNT_MAX: Final = 10_000
+
+# What was read is kept, as very many entries may say the same.
+CACHED_MAX: Final = 4_096
 
 YEARLY, MONTHLY, WEEKLY, DAILY, HOURLY, MINUTELY, SECONDLY = range(7)
 FREQUENCIES: Final = ("YEARLY", "MONTHLY", "WEEKLY", "DAILY", "HOURLY", "MINUTELY", "SECONDLY")
@@ -92,6 +96,10 @@ class Recurrence:
     start: Moment | None = None
     zone: str | None = None
 
+    def without_start(self) -> Recurrence:
+        """Return the rules and dates alone."""
+        return Recurrence(self.rules, self.rdates, self.exrules, self.exdates)
+
     def lines(self) -> list[str]:
         """Return it as canonical lines, without the start; a single rule stands without its name."""
         if len(self.rules) == 1 and not (self.rdates or self.exrules or self.exdates):
@@ -115,6 +123,11 @@ def read_recurrence(text: object) -> Recurrence:
         raise InvalidScheduleError(f"rrule: the rule is {shown(text)}; give text such as 'FREQ=MONTHLY;BYDAY=-1FR'")
     if not 1 <= len(text) <= TEXT_CHARS_MAX:
         raise InvalidScheduleError(f"rrule: {len(text)} characters are outside 1–{TEXT_CHARS_MAX}")
+    return _read(text)
+
+
+@lru_cache(maxsize=CACHED_MAX)
+def _read(text: str) -> Recurrence:
     if not text.isascii():
         raise InvalidScheduleError(f"rrule {shown(text)}: only ASCII characters are allowed")
     unfolded = re.sub(r"\r?\n[ \t]", "", text.strip()) if "\n" in text else text
