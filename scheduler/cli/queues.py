@@ -10,7 +10,7 @@ import msgspec
 
 from scheduler.cli.exits import Exit
 from scheduler.cli.group import Command
-from scheduler.cli.invocation import Invocation, say
+from scheduler.cli.invocation import Invocation, say, who
 from scheduler.cli.names import not_found
 from scheduler.cli.output import Column
 
@@ -59,8 +59,9 @@ def queues(sched: Invocation) -> None:
 @click.command("purge", cls=Command)
 @click.argument("queue")
 @click.option("--yes", "-y", "-f", "--force", is_flag=True, help="Do not ask.")
+@click.option("--reason", "-r", default="", metavar="TEXT", help="Why, for the audit log.")
 @click.pass_obj
-def purge(sched: Invocation, queue: str, yes: bool) -> int:
+def purge(sched: Invocation, queue: str, yes: bool, reason: str) -> int:
     """End every call that waits in a queue.
 
     Armed fires stay: pause their entries to withdraw them. What workers hold stays too: cancel it.
@@ -72,7 +73,9 @@ def purge(sched: Invocation, queue: str, yes: bool) -> int:
     if not yes and not _agreed(sched, queue):
         say("sched: nothing was purged")
         return Exit.FAILED
-    purged = store.queues.purge(queue)
+    from scheduler.store.audit import Note  # noqa: PLC0415
+
+    purged = store.queues.purge(queue, note=Note(verb="purge", by=who(), reason=reason, what=f"queue {queue}"))
     sched.out.one(
         {"queue": queue, "purged": purged},
         data=lambda done: done,

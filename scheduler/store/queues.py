@@ -173,11 +173,19 @@ class Queues:
         arguments = (id_, int(terminate), by, reason, b"" if note is None else msgspec.json.encode(note))
         return CancelReply(self._connection.run("cancel", self._keys.core, arguments).decode().lower())
 
-    def purge(self, queue: str) -> int:
-        """End what waits in *queue*: ready messages and delayed calls. Armed fires stay."""
+    def purge(self, queue: str, *, note: Note | None = None) -> int:
+        """
+        End what waits in *queue*: ready messages and delayed calls. Armed fires stay.
+
+        Args:
+            note: The line in the audit log; how many were ended is added there.
+        """
+        if note is not None:
+            note = msgspec.structs.replace(note, group=new_id())
+        line = b"" if note is None else msgspec.json.encode(note)
         ended, position = 0, 0
         while position >= 0:
-            count, position = self._connection.run("purge", self._keys.core, (queue, PURGE_CHUNK, position))
+            count, position = self._connection.run("purge", self._keys.core, (queue, PURGE_CHUNK, position, line))
             ended += count
         return ended
 

@@ -142,3 +142,12 @@ def test_what_an_entry_says_of_runs_and_alerts_is_told_one_by_one(bench: Bench) 
         Difference("alert_failures", "none", "2"),
         Difference("ping_url", "none", "https://hc-ping.com/…"),
     )
+
+
+def test_a_purge_is_told_with_how_many_it_ended(bench: Bench) -> None:
+    """In one line, though it takes several calls; one that ends nothing has none."""
+    bench.store.queues.purge("q", note=Note(verb="purge", by="ada@h"))
+    bench.calls(1_200)
+    bench.store.queues.purge("q", note=Note(verb="purge", by="ada@h", reason="poison", what="queue q"))
+    [note] = notes(bench)
+    assert (note.verb, note.reason, note.counts) == ("purge", "poison", {"ended": 1_200})

@@ -176,9 +176,9 @@ class TestCancel:
     @pytest.mark.parametrize("change", ["pause and resume", "schedule", "a change that was worked out before"])
     def test_a_cancelled_fire_does_not_come_back(self, bench: Bench, change: str) -> None:
         """P2: the mark may go back behind it; the order to skip stays with the entry."""
-        bench.put(period="2s")
-        due_ms = (bench.now_ms // 2_000 + 2) * 2_000
-        bench.move_mark("e", bench.now_ms - due_ms + 2_000)  # up to the due time before it
+        bench.put(period="1s")
+        due_ms = (bench.now_ms // 1_000 + 2) * 1_000
+        bench.move_mark("e", bench.now_ms - due_ms + 1_000)  # up to the due time before it
 
         def lead() -> list[int]:
             plan = Plan(namespace=bench.keys.namespace, horizon_ms=5_000, late_limit_ms=15_000)
@@ -195,9 +195,9 @@ class TestCancel:
             bench.store.registry.pause("e")
             bench.store.registry.resume("e")
         elif change == "schedule":
-            bench.put(period="1s")
+            bench.put(period="500ms")
         else:
-            stale = Change(before, bench.entry(period="2s", priority=7))
+            stale = Change(before, bench.entry(period="1s", priority=7))
             assert bench.store.changer.apply([stale]) == ["e"]
         lead()
         while bench.now_ms <= due_ms:
