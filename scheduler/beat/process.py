@@ -39,6 +39,7 @@ LOADING_LOOK_S = 0.02
 AWAY_S = 0.5
 """How long a beat waits before it asks a lost Redis again."""
 RESIGN_S_MAX = 1.0
+OVERDUE_SHOWN = 5
 EXIT_NO_REDIS = 69
 
 log = logging.getLogger("scheduler.beat")
@@ -90,6 +91,7 @@ class Beat:
         self._asked: set[str] = set()
         """The entries that hold tables, see `scheduler.timing.table`."""
         self._renew_at_ms: int | None = None
+        self._overdue: tuple[str, ...] = ()
         self._reloads_seen: int | None = None
         self._role = "follower"
         self._stopping = ""
@@ -263,11 +265,12 @@ class Beat:
             return
         renewed = self._store.loads.renew(self._asked, entries)
         self._renew_at_ms = renewed.again_at_ms
+        self._overdue = renewed.overdue[:OVERDUE_SHOWN]
         if renewed.names:
             event(log, "tables.renewed", entries=len(renewed.names))
         if renewed.overdue:
             event(
-                log, "tables.overdue", level=logging.WARNING, entries=", ".join(renewed.overdue[:5]),
+                log, "tables.overdue", level=logging.WARNING, entries=", ".join(self._overdue),
                 count=len(renewed.overdue), remedy="their triggers have to be asked again: mend the files, then sched reload",
             )  # fmt: skip
 
@@ -317,7 +320,7 @@ class Beat:
         return BeatInfo(
             id=self._id, name=self._name, host=socket.gethostname(), pid=os.getpid(), version=_version(),
             tzdata=tzdata_version(), role=self._role, load=self._load_number,
-            files=self._files, entries=self._declared,
+            files=self._files, entries=self._declared, overdue=self._overdue,
         )  # fmt: skip
 
     def _outdated(self) -> bool:

@@ -121,6 +121,17 @@ def _files_text(status: Status) -> str:
     )  # fmt: skip
 
 
+def _overdue_text(beats: Sequence[BeatInfo]) -> str:
+    """Which entries fire no longer than their tables, unless a beat that has their files asks again."""
+    names = sorted({name for beat in beats for name in beat.overdue})
+    if not names:
+        return ""
+    return (
+        f"{', '.join(names)}: their triggers could not be asked for more fires; mend their files and `sched reload` "
+        "(`sched show` tells until when the fires are known)"
+    )
+
+
 def _alerts_text(alerts: Sequence[Alert]) -> str:
     """What is wrong, the oldest first; the rest is counted."""
     lines = [alert.text for alert in alerts[:ALERTS_SHOWN]]
@@ -135,6 +146,7 @@ def _facts(status: Status, sched: Invocation) -> Iterator[tuple[str, str]]:
     yield "schedules", f"loaded {show_moment(load.at_ms, sched.zone)} by {load.by}" if load.at_ms else "never loaded"
     yield "mistakes", "\n".join(load.mistakes)
     yield "alerts", _alerts_text(status.alerts)
+    yield "need files", _overdue_text(status.beats)
     yield "differing", _files_text(status)
     if abs(status.clock_skew_s) >= SKEW_SHOWN_S:
         where = "ahead of" if status.clock_skew_s > 0 else "behind"
@@ -166,6 +178,7 @@ def _beat_data(beat: BeatInfo) -> dict[str, Any]:
         "load": beat.load,
         "files": beat.files or None,
         "entries": beat.entries,
+        "overdue": list(beat.overdue),
         "seen_at": iso(beat.seen_ms),
         "id": beat.id,
     }

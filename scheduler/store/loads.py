@@ -32,7 +32,8 @@ from scheduler.wire import decode_entry, encode_entry
 STEP: Final = 500
 """So many entries are compared, and changed if they differ, in one step."""
 RENEW_AGAIN_MS_MIN: Final = 60_000
-"""A table that could not be renewed is tried again after so long, or after half of what is left of it."""
+RENEW_AGAIN_MS_MAX: Final = 3_600_000
+"""A table that could not be renewed is tried again after half of what is left of it, within these limits."""
 
 CLASHES_MAX = 100
 """So many clashes of names are told one by one."""
@@ -387,8 +388,10 @@ def _renewal(live: Entry, entry: Entry, now_ms: int) -> Entry | None:
 
 
 def _ask_again_ms(entry: Entry, now_ms: int) -> int | None:
-    """When the tables of *entry* are to be renewed; if that could not be done now, ever more rarely."""
+    """When the tables of *entry* are to be renewed; if that could not be done now, when to try again."""
     renew_ms, until_ms = renew_at_ms(entry.schedule), known_until_ms(entry.schedule)
     if renew_ms is None or until_ms is None:
         return None
-    return renew_ms if renew_ms > now_ms else now_ms + max(RENEW_AGAIN_MS_MIN, abs(until_ms - now_ms) // 2)
+    if renew_ms > now_ms:
+        return renew_ms
+    return now_ms + max(RENEW_AGAIN_MS_MIN, min(RENEW_AGAIN_MS_MAX, (until_ms - now_ms) // 2))

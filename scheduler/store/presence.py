@@ -19,6 +19,7 @@ class BeatInfo(msgspec.Struct, frozen=True, kw_only=True):
         load: The number of its newest load; 0 as long as it has published none.
         files: Of what its files said then, a digest: two beats that differ in it have different files.
         entries: How many entries they declared.
+        overdue: Entries whose tables are half used up and could not be asked for again, some of them.
     """
 
     id: str
@@ -31,6 +32,7 @@ class BeatInfo(msgspec.Struct, frozen=True, kw_only=True):
     load: int
     files: str = ""
     entries: int = 0
+    overdue: tuple[str, ...] = ()
     seen_ms: int = 0
 
 

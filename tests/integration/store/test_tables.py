@@ -147,7 +147,7 @@ def test_a_table_that_cannot_be_renewed_is_kept_and_asked_for_again(rule: Rule, 
     renewed = rule.bench.store.loads.renew({"e"}, {} if newer is None else {"e": newer})
     assert renewed[:2] == ((), ("e",))
     assert renewed.again_at_ms is not None
-    assert rule.now_ms + 24 * HOUR_MS < renewed.again_at_ms < rule.now_ms + 26 * HOUR_MS
+    assert 0 <= renewed.again_at_ms - rule.now_ms - HOUR_MS < 60_000
     assert old == rule.live
 
 
