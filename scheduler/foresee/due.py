@@ -13,13 +13,14 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, NoReturn
 
 from scheduler.clock import iso
 from scheduler.errors import ScheduleError
 from scheduler.fires import schedule_of
 from scheduler.model import Entry
 from scheduler.timing import Schedule
+from scheduler.timing.every import Every
 from scheduler.timing.jitter import jitter_ms
 from scheduler.timing.table import known_until_ms
 
@@ -165,21 +166,37 @@ class Foresight:
         schedule = self.schedule(name)
         due = self._due.get(schedule)
         if due is None:
-            due = array("q", islice(due_times(schedule, self.span), DUE_TIMES_MAX - self._held + 1))
+            found = due_times(schedule, self.span)
+            left = DUE_TIMES_MAX - self._held
+            if isinstance(found, range) and len(found) > left:
+                self._refuse(name, schedule)
+            due = array("q", islice(found, left + 1))
+            if len(due) > left:
+                self._refuse(name, schedule)
             self._held += len(due)
-            if self._held > DUE_TIMES_MAX:
-                raise TooManyFiresError(
-                    f"entry {name!r} ({schedule.text}): the entries fire more than {DUE_TIMES_MAX:,} times in this span; "
-                    "ask for a shorter one, or for fewer entries"
-                )
             self._due[schedule] = due
         return due
 
+    def _refuse(self, name: str, schedule: Schedule) -> NoReturn:
+        raise TooManyFiresError(
+            f"entry {name!r} ({schedule.text}): the entries fire more than {DUE_TIMES_MAX:,} times in this span; "
+            "ask for a shorter one, or for fewer entries"
+        )
 
-def due_times(schedule: Schedule, span: Span) -> Iterator[int]:
+
+def due_times(schedule: Schedule, span: Span) -> Iterable[int]:
     """Every due time of *schedule* within *span*, in order."""
     at_ms = schedule.next_ms(span.from_ms - 1)
-    while at_ms is not None and at_ms < span.to_ms:
+    if at_ms is None or at_ms >= span.to_ms:
+        return ()
+    if isinstance(schedule, Every) and (second_ms := schedule.next_ms(at_ms)) is not None:
+        return range(at_ms, span.to_ms, second_ms - at_ms)
+    return _walked(schedule, at_ms, span.to_ms)
+
+
+def _walked(schedule: Schedule, first_ms: int, to_ms: int) -> Iterator[int]:
+    at_ms: int | None = first_ms
+    while at_ms is not None and at_ms < to_ms:
         yield at_ms
         at_ms = schedule.next_ms(at_ms)
 

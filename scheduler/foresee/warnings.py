@@ -209,7 +209,7 @@ def _skipped(schedule: Schedule, start_ms: int, local_ms: int, *, many: bool) ->
 def _repeated(schedule: Schedule, start_ms: int, length_ms: int, *, many: bool) -> str:
     it, runs = ("they", "run") if many else ("it", "runs")
     passes = [Span(start_ms - length_ms, start_ms), Span(start_ms, start_ms + length_ms)]
-    first, second = (next(due_times(schedule, span), None) is not None for span in passes)
+    first, second = (next(iter(due_times(schedule, span)), None) is not None for span in passes)
     which = "both times" if first and second else "the first time only" if first else "the second time only"
     return f"{it} {runs} {which}"
 
