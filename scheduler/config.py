@@ -77,6 +77,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     store_timeout_ms: int = 5_000
     unknown_task_grace_ms: int = 300_000
     max_deliveries: int = 5
+    history: int = 20
     concurrency: int = 0
     """Children of a worker. 0: one for each processor that this process may use."""
     pool: str = "prefork"
@@ -401,7 +402,7 @@ SETTINGS: Mapping[str, tuple[str, _Reader]] = {
     "worker_lease": ("worker_lease_ms", _duration(200, 600_000)),
     "stall": ("stall_ms", _duration(100, 600_000)),
     "takeover": ("takeover_ms", _duration(10, 600_000)),
-    "late_limit": ("late_limit_ms", _duration(100, 365 * _DAY_MS)),
+    "late_limit": ("late_limit_ms", _duration(100, 49 * _DAY_MS)),  # it travels in 32 bits
     "grace": ("grace_ms", _duration(0, _DAY_MS)),
     "result_expires": ("result_expires_ms", _duration(_SECOND_MS, 3650 * _DAY_MS)),
     "message_bytes_max": ("message_bytes_max", _integer(1024, 512 * 1024 * 1024)),
@@ -409,6 +410,7 @@ SETTINGS: Mapping[str, tuple[str, _Reader]] = {
     "store_timeout": ("store_timeout_ms", _duration(100, 600_000)),
     "unknown_task_grace": ("unknown_task_grace_ms", _duration(0, 365 * _DAY_MS)),
     "max_deliveries": ("max_deliveries", _integer(1, 1000)),
+    "history": ("history", _integer(1, 1000)),
     "concurrency": ("concurrency", _integer(1, 1024)),
     "pool": ("pool", _one_of(POOLS)),
     "state_dir": ("state_dir", _path),

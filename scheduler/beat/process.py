@@ -176,6 +176,7 @@ class Beat:
         reign.start()
         try:
             reign.renew()
+            self._store.history.keep(config.history)
             ticker.load()
             self._reign(reign, ticker)
             self._resign(reign)

@@ -152,7 +152,8 @@ def _start(sched: Invocation, planned: Planned, *, dry_run: bool, yes: bool) -> 
     )
     if not started:
         raise RefusedError(
-            f"each of these {n:,} due times has a run of an earlier backfill that has not ended; `sched backfill --list` shows them"
+            ("its due time" if n == 1 else f"each of these {n:,} due times")
+            + " has a run of an earlier backfill that has not ended; `sched backfill --list` shows them"
         )
     if started < n:
         say(

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import chain
 from typing import NamedTuple
 
 import msgspec
 
-from scheduler.errors import UndecodableMessageError
+from scheduler.errors import StoreRefusedError, UndecodableMessageError
 from scheduler.model import Run, State
 from scheduler.store.connection import Connection
 from scheduler.store.keys import Keys
 from scheduler.wire import decode_header
 
 RUNS_MAX = 10_000
-ENTRY_RUNS_MAX = 20
+ENTRY_RUNS_MIN = 20
+"""An entry's ring with fewer runs than this, or than are kept of each, has all that there were."""
 SCAN_CHUNK = 500
 ASKED_EARLY_MS = 86_400_000
 """A fire may be cancelled before its due time, but it is armed not so long before."""
@@ -76,6 +78,17 @@ class History:
         self._connection = connection
         self._keys = keys
 
+    def keep(self, n: int) -> None:
+        """Keep the last *n* runs of each entry from now on: about 300 bytes each. A Redis that is full keeps what it kept."""
+        known = self._connection.call("HGET", self._keys.meta, "history")
+        if known != b"%d" % n:
+            with suppress(StoreRefusedError):
+                self._connection.call("HSET", self._keys.meta, "history", n)
+
+    def kept(self) -> int:
+        """How many runs of each entry are kept."""
+        return int(self._connection.call("HGET", self._keys.meta, "history") or ENTRY_RUNS_MIN)
+
     def runs(self, entry: str | None = None, n: int = 50, state: str | None = None) -> list[Run]:
         """The newest *n* runs, those in flight first; of *entry*, in *state*."""
         return self.chosen(Choice(entry=entry, state=state), n)
@@ -84,7 +97,8 @@ class History:
         """
         The newest *n* runs that *choice* wants, those in flight first.
 
-        The ring of one entry keeps its last 20, that of the namespace the last 10,000; a long search goes through both.
+        The ring of one entry keeps its last 20 (the `history` setting), that of the namespace the last 10,000; a long search goes
+        through both.
         """
         found = [run for run in self.in_flight() if choice.fits(run)]
         for run in self.ended(choice.entry):
@@ -103,7 +117,7 @@ class History:
                 _decode(data) for data in reversed(self._connection.call("LRANGE", self._keys.entry_runs(entry), 0, -1))
             ]
             yield from own
-            if len(own) < ENTRY_RUNS_MAX:
+            if len(own) < min(ENTRY_RUNS_MIN, self.kept()):
                 return
             before_ms, known = own[-1].finished_ms, {run.id for run in own}
         end = -1
@@ -137,7 +151,7 @@ class History:
         own_n, common_n, own_oldest, common_oldest = self._connection.pipeline(
             [("LLEN", own), ("LLEN", common), ("LINDEX", own, 0), ("LINDEX", common, 0)]
         )
-        if own_n < ENTRY_RUNS_MAX or common_n < RUNS_MAX:
+        if own_n < min(ENTRY_RUNS_MIN, self.kept()) or common_n < RUNS_MAX:
             return 0
         return min(_decode(own_oldest).finished_ms, _decode(common_oldest).finished_ms)
 

@@ -8,7 +8,8 @@ For ever (the short list; each is bounded by the number of entries, queues or li
     {ns}:term              hash    number holder name counter won_ms           elect, tick, resign
     {ns}:leaders           list    history of leaders, JSON, newest last       elect, resign; 100 at most
     {ns}:registry          hash    entry → definition                          change
-    {ns}:meta              hash    revision load load_by load_ms mistakes      change, publish
+    {ns}:meta              hash    revision load load_by load_ms mistakes;     change, publish; a new leader
+                                   history: how many runs an entry keeps
     {ns}:changes           zset    entry scored by the revision of its change  change
     {ns}:marks             hash    entry → "revision mark_ms", outlives it     arm, change
     {ns}:promoted          hash    entry → "last promoted due_ms, count"       promote
@@ -58,7 +59,7 @@ With a bound or a lifetime
     {ns}:pings:ENTRY       list    Ping as JSON, newest last; 20 at most       take, end; gone when sent or given up
     {ns}:pings_failures    hash    entry → failed tries in a row, while not 0  settle_line
     {ns}:runs              list    Run, newest last; 10,000 at most            end, drop
-    {ns}:e:E:runs          list    the entry's own; 20 at most                 end, drop; removed with the entry
+    {ns}:e:E:runs          list    the entry's own; 20 (`history`) at most     end, drop; a week after its removal
     {ns}:e:E:counts        hash    outcome → how often; never capped           promote, arm; removed with the entry
     {ns}:dead              zset    id scored by when it died; 10,000 at most   finish, reclaim
     {ns}:dead_messages     hash    id → body, as long as it is in `dead`

@@ -1,11 +1,19 @@
 -- How a run ends, for every way in which it can (finish, expiry, cancel, purge, reclaim): what people read of it, its
 -- result, its slot, its waiters. Needs core.lua, header.lua, ready.lua.
 
-local RUNS_MAX, ENTRY_RUNS_MAX, DEAD_MAX = 10000, 20, 10000
+local RUNS_MAX, DEAD_MAX = 10000, 10000
 local REMOVED_KEPT_MS = 604800000 -- what is known of an entry outlives its removal by a week
 
 local function entry_runs_key(entry)
     return PREFIX .. 'e:' .. entry .. ':runs'
+end
+
+local entry_runs_kept
+
+-- How many runs of each entry are kept: what the settings of the leader say (`history`).
+local function entry_runs_max()
+    entry_runs_kept = entry_runs_kept or tonumber(redis.call('HGET', PREFIX .. 'meta', 'history') or 20)
+    return entry_runs_kept
 end
 
 -- Adds finished runs (JSON of model.Run) to the namespace's ring.
@@ -70,7 +78,7 @@ local function remember_of(entries, runs, states, dues, now)
     local ended = string.format('%.0f', now)
     for i, entry in ipairs(entries) do
         local key = entry_runs_key(entry)
-        if redis.call('RPUSH', key, runs[i]) > ENTRY_RUNS_MAX then redis.call('LTRIM', key, -ENTRY_RUNS_MAX, -1) end
+        if redis.call('RPUSH', key, runs[i]) > entry_runs_max() then redis.call('LTRIM', key, -entry_runs_max(), -1) end
         local was = new[entry] or known[i] -- goes with its entry: where there is one, the entry is in force
         if was or redis.call('HEXISTS', PREFIX .. 'registry', entry) == 1 then
             new[entry] = last_after(was, states[i], ended, dues[i])

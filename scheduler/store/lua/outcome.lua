@@ -22,6 +22,6 @@ local function record_skip(entry, task, outcome, from, to, n, id, now, more)
         return
     end
     redis.call('RPUSH', key, text)
-    redis.call('LTRIM', key, -ENTRY_RUNS_MAX, -1)
+    redis.call('LTRIM', key, -entry_runs_max(), -1)
     if redis.call('HEXISTS', PREFIX .. 'registry', entry) == 0 then redis.call('PEXPIRE', key, REMOVED_KEPT_MS) end
 end

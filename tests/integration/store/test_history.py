@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
+from scheduler.config import Config
 from scheduler.model import Catchup, Overlap
+from scheduler.store import open_store
 from scheduler.store.history import Choice
 from tests.support.bench import Bench, Term
+from tests.support.server import ValkeyServer
 
 pytestmark = pytest.mark.redis
 
@@ -67,6 +70,45 @@ def test_the_rings_are_bounded(bench: Bench) -> None:
     ran(bench, 50, entry="e")
     assert bench.call_redis("LLEN", bench.keys.runs) == 10_000
     assert bench.call_redis("LLEN", bench.keys.entry_runs("e")) == 20
+
+
+def test_how_many_runs_an_entry_keeps_is_a_setting(bench: Bench) -> None:
+    """The leader's; whoever has a million entries keeps few, whoever has ten keeps many."""
+    bench.put(overlap=Overlap.ALLOW)
+    history = bench.store.history
+    assert history.kept() == 20
+    ran(bench, 30, entry="e")
+    history.keep(50)
+    newest = ran(bench, 40, entry="e")
+    assert bench.call_redis("LLEN", bench.keys.entry_runs("e")) == 50
+    assert [run.id for run in history.runs("e", n=10)] == list(reversed(newest))[:10]
+    history.keep(3)
+    last = ran(bench, 1, entry="e")
+    assert bench.call_redis("LLEN", bench.keys.entry_runs("e")) == 3
+    assert len(history.runs("e", n=100)) == 71, "the common ring has the others"
+    assert history.runs("e", n=1)[0].id == last[0]
+
+
+def test_history_and_counters_survive_a_restart(own_config: Config, own_server: ValkeyServer) -> None:
+    """They are on Redis, and what Redis keeps they keep."""
+    store = open_store(own_config, role="test")
+    bench = Bench(store)
+    bench.put(overlap=Overlap.SKIP)
+    term = bench.win()
+    first = bench.fired(term, in_ms=-60_000, late_limit_ms=HOUR)
+    bench.promote()
+    skip_each_second(bench, term, 5)
+    session = bench.open()
+    bench.take(session)
+    bench.finish(session, first.id, entry="e", due_ms=first.due_ms, outcome="promoted")
+    before = (store.history.runs("e"), store.registry.counts("e"), store.history.of_due("e", first.due_ms))
+    store.close()
+    own_server.stop()
+    own_server.start()
+    store = open_store(own_config, role="test")
+    assert before == (store.history.runs("e"), store.registry.counts("e"), store.history.of_due("e", first.due_ms))
+    assert before[1] == {"promoted": 1, "overlap": 5}
+    store.close()
 
 
 def test_the_dead_letters_are_bounded(bench: Bench) -> None:
