@@ -21,10 +21,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from scheduler.errors import FencedError, LeaseLostError, RefusedError
 from scheduler.fires import schedule_of
-from scheduler.model import Catchup, Entry, Message, Overlap, Pause, Run
+from scheduler.model import Catchup, Entry, Message, Overlap, Run
 from scheduler.store.queues import NewMessage
 from scheduler.timing import Schedule, crontab, every
+from scheduler.timing.jitter import jitter_ms
 from scheduler.wire import FLAG_FIRE, Header, Payload, encode_body, new_id
+from tests.support.books import Life
 from tests.support.stage import HORIZON_MS, LATE_LIMIT_MS, QUEUE, Beat, Look, Place, Stage, is_promoted
 from tests.support.stepped import SteppedServer
 
@@ -54,68 +56,6 @@ OPTIONS = st.fixed_dictionaries(
 )
 
 pytestmark = pytest.mark.redis
-
-
-class Life:
-    """
-    What the accountant knows of one entry.
-
-    Attributes:
-        expected: Each due time that came while it was in force → whether it lay in a pause.
-        outcomes: Each due time → its one outcome.
-        ordered: The due times that somebody has asked to skip.
-        cancelled: Those whose message was cancelled before its promotion.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.entry: Entry | None = None
-        self.pause: Pause | None = None
-        self.expected: dict[int, bool] = {}
-        self.outcomes: dict[int, str] = {}
-        self.ordered: set[int] = set()
-        self.cancelled: set[int] = set()
-        self.runs_max = 0
-        self._until_ms = 0
-
-    def pass_to(self, now_ms: int) -> None:
-        """Take note of the due times up to *now_ms*."""
-        for due_ms in self._due(self._until_ms, now_ms):
-            pause = self.pause
-            is_paused = pause is not None and (pause.until_ms is None or due_ms < pause.until_ms)
-            self.expected[due_ms] = is_paused
-        self._until_ms = max(self._until_ms, now_ms)
-        if self.pause is not None and self.pause.until_ms is not None and self.pause.until_ms <= now_ms:
-            self.pause = None  # whether anybody has taken note of that or not
-
-    def _due(self, after_ms: int, until_ms: int) -> Iterator[int]:
-        entry = self.entry
-        if entry is None or not entry.enabled:
-            return
-        schedule = schedule_of(entry)
-        due_ms = schedule.next_ms(max(after_ms, (entry.start_ms or 0) - 1))
-        while due_ms is not None and due_ms <= min(until_ms, entry.until_ms or until_ms):
-            yield due_ms
-            due_ms = schedule.next_ms(due_ms)
-
-    def settle(self, due_ms: int, outcome: str) -> None:
-        """P2: one outcome, for a due time that it had."""
-        assert due_ms in self.expected or due_ms in self.cancelled, (
-            f"{self.name}: {outcome} at {due_ms}, which was no due time of it while it was in force"
-        )
-        known = self.outcomes.setdefault(due_ms, outcome)
-        assert known == outcome, f"{self.name}: two outcomes at {due_ms}: {known} and {outcome}"
-
-    def settle_stretch(self, run: Run) -> None:
-        """The same for a record that may cover many."""
-        last_ms = run.to_ms or run.due_ms
-        covered = [due_ms for due_ms in self.expected if run.due_ms <= due_ms <= last_ms]
-        assert len(covered) == run.count, f"{self.name}: {run} covers {len(covered)} due times"
-        for due_ms in covered:
-            assert due_ms not in self.outcomes, (
-                f"{self.name}: {due_ms} is {self.outcomes[due_ms]}, and now {run.outcome}"
-            )
-            self.settle(due_ms, run.outcome)
 
 
 class LifeMachine(RuleBasedStateMachine):
@@ -395,7 +335,7 @@ class LifeMachine(RuleBasedStateMachine):
                 self.at_ms[id_] = place.at_ms
             if is_promoted(header, place):
                 if header.due_ms not in life.outcomes:
-                    self._check_promotion(life, header, self.at_ms.get(id_, header.due_ms))
+                    self._check_promotion(life, header, self.at_ms.get(id_) or _moment_ms(life, header))
                 life.settle(header.due_ms, "promoted")
             runs_or_will = place.where in ("ready", "held") or not header.flags & FLAG_FIRE
             if header.overlap is not Overlap.ALLOW and runs_or_will and place.where != "waiting":
@@ -514,6 +454,15 @@ class LifeMachine(RuleBasedStateMachine):
     def _finish(self, worker: str, message: Message, state: str) -> None:
         assert self.stage.finish(worker, message, state)
         del self.held[worker][message.id]
+
+
+def _moment_ms(life: Life, header: Header) -> int:
+    """When a fire was to be promoted that nobody has seen armed."""
+    entry = life.entry
+    if entry is None:
+        return header.due_ms
+    off_ms = jitter_ms(entry.name, header.due_ms, entry.jitter_ms, header.next_due_ms or None)
+    return header.due_ms + entry.countdown_ms + off_ms
 
 
 def play(server: SteppedServer, *, examples: int, steps: int) -> None:
