@@ -112,8 +112,6 @@ class Foresight:
         if entry.expires_at_ms is not None:
             starts = self._starts(entry, due)
             due = array("q", (at for at, start in zip(due, starts, strict=True) if start < entry.expires_at_ms))
-        if entry.expires_next and entry.countdown_ms:
-            due = self._before_the_next(entry, due)
         if entry.max_runs is not None:
             due = due[: max(0, entry.max_runs - self._fired.get(name, 0))]
         return due
@@ -152,12 +150,6 @@ class Foresight:
                 for at, next_ms in zip(due, following, strict=True)
             ),
         )
-
-    def _before_the_next(self, entry: Entry, due: array[int]) -> array[int]:
-        """Those of *due* that start before the due time after them comes; the others have expired by then."""
-        schedule, starts = self.schedule(entry.name), self._starts(entry, due)
-        ends = (_following(entry, schedule, at) for at in due)
-        return array("q", (at for at, start, end in zip(due, starts, ends, strict=True) if end is None or start < end))
 
     def _bounded(self, entry: Entry, due: array[int]) -> array[int]:
         """*due* from the entry's start up to its end."""

@@ -105,12 +105,7 @@ def _about_distances(entry: Entry, schedule: Schedule, now_ms: int, time_limit_m
         return
     apart = f"the {format_duration(shortest_ms)} to the next fire"
     if entry.countdown_ms >= shortest_ms:
-        then = (
-            "expires='next' ends its runs before they start"
-            if entry.expires_next
-            else "runs start in the time of later ones"
-        )
-        yield f"countdown {format_duration(entry.countdown_ms)} is not shorter than {apart}: {then}"
+        yield f"countdown {format_duration(entry.countdown_ms)} is not shorter than {apart}: runs start in the time of later ones"
     if entry.jitter_ms > shortest_ms:
         yield f"jitter {format_duration(entry.jitter_ms)} is longer than {apart}, and is cut to that"
     if time_limit_ms is not None and time_limit_ms > shortest_ms >= POLLING_MS and entry.overlap is Overlap.SKIP:
