@@ -62,6 +62,7 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         by: The beat that noticed.
         at_ms: When it was raised, by Redis' clock.
         over_ms: When it was over.
+        hooks: How many hooks were told that it was raised.
     """
 
     id: str
@@ -74,6 +75,7 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     by: str = ""
     at_ms: int = 0
     over_ms: int = 0
+    hooks: int = 0
 
     @property
     def field(self) -> str:

@@ -482,6 +482,12 @@ def _contradictions(config: Config) -> list[str]:
             f"{config.leader_lease_ms} + takeover {config.takeover_ms} = {needed_ms} ms, "
             "or fires would be late when a leader dies"
         )
+    takeover_ms = config.leader_lease_ms + config.takeover_ms
+    if 0 < config.alert_outage_ms <= takeover_ms:
+        complaints.append(
+            f"alert_outage {config.alert_outage_ms} ms must be longer than leader_lease {config.leader_lease_ms} + takeover "
+            f"{config.takeover_ms} = {takeover_ms} ms, or 0, or every change of leaders would be told"
+        )
     return complaints
 
 

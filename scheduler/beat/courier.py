@@ -114,31 +114,34 @@ class Courier:
             event(log, "hook.unsettled", level=logging.WARNING, to=redact_address(parcel.name), error=str(error))
 
     def _deliver_alerts(self, parcel: Parcel, now_ms: int) -> None:
-        alerts = [_decode_alert(item) for item in parcel.items]
-        answer = self.send(parcel.name, alerts)
-        to = redact_address(parcel.name)
-        newest = alerts[-1]
+        found = [(item, _alert_of(item)) for item in parcel.items]
+        read = [(item, alert) for item, alert in found if alert is not None]
+        gone = [item for item, alert in found if alert is None]  # nobody can tell what it means
+        if not read:
+            self._alerts.sent(parcel, gone, again_ms=None)
+            return
+        answer = self.send(parcel.name, [alert for _, alert in read])
+        done = answer.done if answer.done is not None else len(read) if answer.ok else 0
+        gone += [item for item, _ in read[:done]]
+        to, newest = redact_address(parcel.name), read[max(0, done - 1)][1]
         noted = partial(Notice, kind=newest.kind, alert=newest.id, entry=newest.entry, to=to, at_ms=now_ms)
         if answer.ok:
-            event(log, "hook.told", to=to, count=len(alerts), answer=answer.text)
-            text = answer.text if len(alerts) == 1 else f"{len(alerts)} at once: {answer.text}"
-            self._alerts.sent(parcel, parcel.items, again_ms=None, notice=noted(what="sent", text=text))
+            event(log, "hook.told", to=to, count=done, answer=answer.text)
+            text = answer.text if done == 1 else f"{done} at once: {answer.text}"
+            self._alerts.sent(parcel, gone, again_ms=None, notice=noted(what="sent", text=text))
             return
-        stale = [
-            item
-            for item, alert in zip(parcel.items, alerts, strict=True)
-            if now_ms - (alert.over_ms or alert.at_ms) > GIVEN_UP_MS
-        ]
+        stale = [item for item, alert in read[done:] if now_ms - (alert.over_ms or alert.at_ms) > GIVEN_UP_MS]
+        failures = 0 if done else parcel.failures
         event(
             log, "hook.given_up" if stale else "hook.failed", level=logging.ERROR if stale else logging.WARNING, to=to,
-            tries=parcel.failures + 1, error=answer.text,
+            tries=failures + 1, error=answer.text,
         )  # fmt: skip
         notice = None
         if stale:
             notice = noted(what="dropped", text=f"{len(stale)} given up after an hour: {answer.text}")
-        elif not parcel.failures:
+        elif not failures:
             notice = noted(what="failed", text=f"{answer.text}; it is tried again")
-        self._alerts.sent(parcel, stale, again_ms=resend_ms(parcel.failures + 1), notice=notice)
+        self._alerts.sent(parcel, [*gone, *stale], again_ms=resend_ms(failures + 1), notice=notice)
 
     def _deliver_pings(self, parcel: Parcel, now_ms: int) -> None:
         record = self._store.registry.get(parcel.name)
@@ -227,6 +230,13 @@ def together(messages: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
         return messages[0]
     text = "\n".join(str(one["text"]) for one in messages)
     return {"text": text, "kind": "several", "namespace": messages[0]["namespace"], "alerts": list(messages)}
+
+
+def _alert_of(item: bytes) -> Alert | None:
+    try:
+        return _decode_alert(item)
+    except msgspec.DecodeError:
+        return None
 
 
 _decode_alert = msgspec.json.Decoder(Alert).decode

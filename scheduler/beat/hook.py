@@ -25,10 +25,17 @@ ANSWER_BYTES_MAX = 1_024
 
 
 class Answer(NamedTuple):
-    """Whether it went out, and what came back: ``200 OK``, ``answered 500 …``, ``no answer within 10 s``."""
+    """
+    What became of telling somebody.
+
+    Attributes:
+        text: What came back: ``200 OK``, ``answered 500 …``, ``no answer within 10 s``.
+        done: How many messages were taken; None: all if it is ok, else none.
+    """
 
     ok: bool
     text: str
+    done: int | None = None
 
 
 def call_url(url: str, data: bytes | None = None, *, content: str = "application/json") -> Answer:

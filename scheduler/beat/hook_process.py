@@ -4,7 +4,8 @@ Runs a callable hook (``schedules.ops:page``) in a process of its own: users' co
     started ──exit──▶ an answer, or why there is none
        └──too long──▶ killed, with all that it has started
 
-Messages go in through a pipe and the answer comes back through one; what the callable prints goes to stderr.
+Messages go in through a pipe; through another comes a mark for each that was taken, and then the answer. What the callable prints
+goes to stderr.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,10 @@ from scheduler.beat.hook import Answer
 from scheduler.beat.load import PR_SET_PDEATHSIG, LoadRequest
 
 CALLABLE_S_MAX = 30.0
+CALLABLE_TURN_S = 15.0
+"""After that long no further message is begun: the rest is for another process."""
+TAKEN = b"+"
+"""The mark."""
 TEXT_CHARS_MAX = 300
 
 
@@ -44,7 +50,7 @@ class HookRequest(msgspec.Struct, frozen=True):
 
 
 class HookReply(msgspec.Struct, frozen=True):
-    """Whether every call returned, and if not, what was raised."""
+    """Whether every call that was made returned, and if not, what was raised."""
 
     ok: bool
     text: str
@@ -59,26 +65,32 @@ def run_callable(settings: LoadRequest, hook: str, messages: Sequence[Mapping[st
         stdout=subprocess.PIPE,
         start_new_session=True,
     )
+    output, was_killed = b"", False
     try:
         output, _ = process.communicate(
             msgspec.json.encode(HookRequest(settings, hook, messages)), timeout=CALLABLE_S_MAX
         )
-    except subprocess.TimeoutExpired:
-        return Answer(False, f"it did not return within {CALLABLE_S_MAX:g} s, and was killed")
+    except subprocess.TimeoutExpired as error:
+        output, was_killed = error.stdout or b"", True
     finally:
         # Also what it has started and left behind.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+    said = output.lstrip(TAKEN)
+    done = len(output) - len(said)
+    if was_killed:
+        return Answer(False, f"it did not return within {CALLABLE_S_MAX:g} s, and was killed", done)
     try:
-        reply = msgspec.json.decode(output, type=HookReply)
+        reply = msgspec.json.decode(said, type=HookReply)
     except msgspec.DecodeError:
-        return Answer(False, f"its process ended with code {process.returncode} and said nothing")
-    return Answer(reply.ok, reply.text)
+        return Answer(False, f"its process ended with code {process.returncode} and said nothing", done)
+    return Answer(reply.ok, reply.text, done)
 
 
-def call_here(request: HookRequest) -> HookReply:
-    """Call it in this process."""
+def call_here(request: HookRequest, taken: Callable[[], object]) -> HookReply:
+    """Call it in this process; *taken* after each message."""
+    until_mono_s = time.monotonic() + CALLABLE_TURN_S
     module, _, path = request.hook.partition(":")
     try:
         called: Any = _import(request.settings, module)
@@ -95,6 +107,9 @@ def call_here(request: HookRequest) -> HookReply:
             called(dict(message))
         except Exception as error:
             return HookReply(False, _line(error))
+        taken()
+        if time.monotonic() > until_mono_s:
+            break
     return HookReply(True, "returned")
 
 
@@ -134,7 +149,8 @@ def main() -> None:
     os.dup2(2, 1)
     sys.path.append(str(Path.cwd()))
     try:
-        reply = call_here(msgspec.json.decode(sys.stdin.buffer.read(), type=HookRequest))
+        request = msgspec.json.decode(sys.stdin.buffer.read(), type=HookRequest)
+        reply = call_here(request, lambda: os.write(reply_fd, TAKEN))
     except BaseException as error:
         reply = HookReply(False, _line(error))
     with os.fdopen(reply_fd, "wb") as out:

@@ -119,6 +119,7 @@ class Watchman:
         if news.changes != self._changes:
             self._open = {alert.field: alert for alert in self._alerts.open()}
             self._changes = news.changes
+            self._tell_unheard()
         self._judge_service(news)
         names = self._next_names()
         for start in range(0, len(names), CHUNK):
@@ -247,6 +248,14 @@ class Watchman:
         assert one.watch.alert_after_ms is not None
         return self._seeing_since_ms + min(one.watch.alert_after_ms, PATIENCE_MS_MAX)
 
+    def _tell_unheard(self) -> None:
+        """Tell our hooks of what a beat has raised whose settings name none: it would reach nobody."""
+        unheard = [alert for alert in self._open.values() if not alert.hooks] if self._hooks else []
+        for alert in unheard:
+            if self._alerts.settle(alert, self._hooks, seen=alert):
+                self._raised()
+            self._changes = -1
+
     def _judge_service(self, news: News) -> None:
         if not self._outage_ms:
             return
@@ -281,11 +290,12 @@ class Watchman:
 
     def _settle(self, alert: Alert, seen: Alert | None, judged_by: JudgedBy) -> None:
         """Raise *alert*, or say that it is over; another beat may have been faster, then it is known at the next look."""
-        if not self._alerts.settle(alert, self._hooks, seen=seen, judged_by=judged_by):
+        told = self._alerts.settle(alert, self._hooks, seen=seen, judged_by=judged_by)
+        if told is None:
             self._changes = -1
             return
         if seen is None:
-            self._open[alert.field] = alert
+            self._open[alert.field] = told
             event(
                 log, "alert.raised", level=logging.WARNING, kind=alert.kind, entry=alert.entry or None, text=alert.text
             )

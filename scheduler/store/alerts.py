@@ -207,26 +207,30 @@ class Alerts:
 
     def settle(
         self, alert: Alert, hooks: Sequence[str], *, seen: Alert | None = None, judged_by: JudgedBy | None = None
-    ) -> bool:
+    ) -> Alert | None:
         """
-        Raise *alert*, or (it has `over_ms`) say that it is over.
+        Raise *alert*, or (it has `over_ms`) say that it is over; or tell hooks of one that was raised where nobody was told.
 
         Args:
-            seen: What stood there when it was judged, to be compared: nothing, or the alert that is over.
+            seen: What stood there when it was judged, to be compared: nothing, or the alert as it was raised.
 
         Returns:
-            False if another beat was faster, or what it was judged by has changed: look again.
+            The alert as it was told; None if another beat was faster, or what it was judged by has changed: look again.
         """
         keys = self._keys
-        data = _encode(alert)
         over = alert.over_ms > 0
-        notice = Notice(
-            what="over" if over else "raised", at_ms=alert.over_ms or alert.at_ms, kind=alert.kind, alert=alert.id,
-            entry=alert.entry, text=alert.text,
-        )  # fmt: skip
+        if not over:
+            alert = msgspec.structs.replace(alert, hooks=len(hooks))
+        data, notice = _encode(alert), b""
+        if over or seen is None:
+            notice = _encode(
+                Notice(
+                    what="over" if over else "raised", at_ms=alert.over_ms or alert.at_ms, kind=alert.kind,
+                    alert=alert.id, entry=alert.entry, text=alert.text,
+                )
+            )  # fmt: skip
         args: list[Argument] = [
-            alert.field, b"" if seen is None else _encode(seen), b"" if over else data, data, _encode(notice), len(hooks),
-            *hooks,
+            alert.field, b"" if seen is None else _encode(seen), b"" if over else data, data, notice, len(hooks), *hooks,
         ]  # fmt: skip
         hashes = []
         last, pause, term = judged_by or JudgedBy()
@@ -239,7 +243,7 @@ class Alerts:
         reply = self._connection.run(
             "settle_alert", (keys.alerts, keys.outbox, keys.alert_log, keys.meta, *hashes), args
         )
-        return bool(reply == b"OK")
+        return alert if reply == b"OK" else None
 
     # ── sending ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

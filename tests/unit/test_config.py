@@ -197,6 +197,12 @@ def test_what_cannot_be_called_is_refused_and_no_secret_is_repeated(hook: str, c
     assert "secret" not in told
 
 
+def test_outage_shorter_than_a_takeover_is_refused() -> None:
+    """Else a leader that dies, and is replaced as it should be, wakes somebody."""
+    assert "leader_lease 5000 + takeover 1000 = 6000 ms" in complaints(overrides={"alert_outage": "6s"})[0]
+    assert load_config(environ={}, overrides={"alert_outage": 0}).alert_outage_ms == 0
+
+
 def test_a_hooks_secret_is_never_shown() -> None:
     """Settings end up in logs."""
     config = Config(alert_hooks=("https://user:pw@hooks.example.com:8443/secret?token=secret", "schedules.ops:page"))

@@ -5,7 +5,7 @@
 --
 -- KEYS  1 alerts · 2 outbox · 3 alert_log · 4 meta · 5… the hashes that it was judged by
 -- ARGV  1 what it is about · 2 what stands there, "" for nothing · 3 what is to stand there, "" for nothing
---       4 what hooks are told · 5 what the log keeps of it · 6 how many hooks, then these;
+--       4 what hooks are told · 5 what the log keeps of it, or "" · 6 how many hooks, then these;
 --       then a field of each hash from KEYS[5] on, and what it held ("" for nothing)
 -- Reply "OK", "OTHER" (something else stands there), "STALE" (it was judged by what has changed)
 
@@ -22,7 +22,7 @@ end
 redis.call('HDEL', KEYS[1], about) -- a first write that needs no memory
 if new ~= '' then redis.call('HSET', KEYS[1], about, new) end
 redis.call('HINCRBY', KEYS[4], 'alerts', 1)
-log_notice(KEYS[3], notice)
+if notice ~= '' then log_notice(KEYS[3], notice) end
 local now, dropped = redis_ms(), 0
 for i = 7, 6 + hooks_n do dropped = dropped + put_out(KEYS[2], ARGV[i], told, LINE_MAX, now) end
 if dropped > 0 then redis.call('HINCRBY', KEYS[4], 'alerts_dropped', dropped) end

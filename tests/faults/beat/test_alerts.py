@@ -14,7 +14,7 @@ from tests.support.hookserver import HookServer
 from tests.support.server import ValkeyServer
 from tests.support.site import QUICK, Site
 
-OUTAGE_MS = 1_200
+OUTAGE_MS = 1_300
 
 
 @pytest.fixture

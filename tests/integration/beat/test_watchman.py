@@ -80,6 +80,22 @@ def test_late_entry_is_raised_once_however_many_beats_look(lab: Lab) -> None:
     assert lab.store.alerts.waiting() == 1
 
 
+def test_beat_whose_settings_name_no_hook_does_not_keep_an_alert_from_those_that_do(lab: Lab) -> None:
+    """Settings that differ between hosts, or hooks that were added after it was raised."""
+    lab.put(watch=SECOND)
+    lab.watchman("a").look()
+    assert lab.store.alerts.waiting() == 0
+    with_hooks = [lab.watchman(name, hooks=("https://example.com/x",)) for name in "bc"]
+    for beat in (*with_hooks, *with_hooks):
+        beat.look()
+    assert lab.store.alerts.waiting() == 1
+    assert lab.log() == [("raised", "late")]
+    lab.run(due_ms=lab.bench.now_ms)
+    with_hooks[0].look()
+    assert lab.open() == []
+    assert lab.log() == [("raised", "late"), ("over", "late")]
+
+
 def test_success_ends_it_once_and_the_next_time_is_another_alert(lab: Lab) -> None:
     """One for an entry until it recovers, and one that it has."""
     lab.put(watch=SECOND)
