@@ -21,6 +21,7 @@ from apscheduler.triggers.combining import AndTrigger, BaseCombiningTrigger, OrT
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.date import DateTrigger
 from apscheduler.triggers.interval import IntervalTrigger
+from tzlocal import get_localzone_name
 
 from scheduler.errors import InvalidScheduleError
 from scheduler.timing.base import EPOCH, MILLISECOND, UTC_S_MIN, Schedule
@@ -30,7 +31,7 @@ from scheduler.timing.once import once
 from scheduler.timing.settling import Settling
 from scheduler.timing.table import DAY_MS, FIRES_MAX, TEXT_CHARS_MAX, Table, encode_fires
 from scheduler.timing.wording import shown
-from scheduler.timing.zones import zone_name
+from scheduler.timing.zones import zone_name, zone_table
 
 AHEAD_MS: Final = 400 * DAY_MS
 """So far ahead a trigger is asked, and one fire farther."""
@@ -68,15 +69,18 @@ class TriggerSchedule(Schedule):
     It computes by asking, so only where the object is; two are equal if they wrap the same object.
     """
 
-    __slots__ = ("trigger",)
+    __slots__ = ("_wanted_zone", "trigger")
 
     STEP_COST = 50
 
     trigger: BaseTrigger
+    _wanted_zone: str | None
 
-    def __init__(self, trigger: BaseTrigger, *, tz: str | None = None) -> None:
+    def __init__(self, trigger: BaseTrigger, *, tz: str | None = None, wanted_zone: str | None = None) -> None:
         super().__init__(text=_text(trigger), zone=tz or _zone(trigger), meaning=("trigger", id(trigger)))
         self._set("trigger", trigger)
+        # The entry's, which a trigger with a zone of its own does not look at.
+        self._set("_wanted_zone", wanted_zone)
 
     def next_ms(self, after_ms: int) -> int | None:
         return next(iter(_Asking(self.text, self.trigger, after_ms + 1)), None)
@@ -94,7 +98,7 @@ class TriggerSchedule(Schedule):
         return None
 
     def in_zone(self, name: str) -> Schedule:
-        return self if self.zone is not None else TriggerSchedule(self.trigger, tz=zone_name(name))
+        return TriggerSchedule(self.trigger, tz=self.zone or zone_name(name), wanted_zone=zone_name(name))
 
     def words(self) -> str:
         return self.text
@@ -123,6 +127,8 @@ class TriggerSchedule(Schedule):
         Raises:
             InvalidScheduleError: It hangs, fails, goes back, or answers something else than aware datetimes.
         """
+        if note := self._zone_note():
+            settling.notes.append(note)
         if not _says_what_it_is(self.trigger):
             return self._asked(settling)
         question = (repr(self.trigger), self.zone)
@@ -134,6 +140,21 @@ class TriggerSchedule(Schedule):
             return found
         settling.notes.extend(known[1])
         return known[0]
+
+    def _zone_note(self) -> str:
+        """A warning where the trigger has taken the zone of this host, as one that was given none does."""
+        if self._wanted_zone is None or type(self.trigger) is IntervalTrigger:
+            return ""
+        try:
+            host = get_localzone_name()
+        except Exception:
+            return ""  # It tells no zone, so no trigger has it.
+        if self.zone != host or _is_same_clock(host, self._wanted_zone):
+            return ""
+        return (
+            f"{self.text} computes in {host}, the zone of this host, and the entry's zone is {self._wanted_zone}; give the trigger "
+            f"timezone={self._wanted_zone!r}, or the entry tz={host!r}"
+        )
 
     def _asked(self, settling: Settling) -> Schedule:
         with settling.asking(self.text):
@@ -306,6 +327,10 @@ def _steadied(text: str, trigger: Any, zone: str, settling: Settling) -> BaseTri
         )
         trigger = copy.copy(trigger)
         trigger.start_date = EPOCH
+    if type(trigger) is CronTrigger and any(char.isdigit() for char in _weekdays(trigger)):
+        settling.notes.append(
+            f"{text}: APScheduler counts weekdays from 0 for Monday, and a crontab from 0 for Sunday; write names, such as mon-fri"
+        )
     if type(trigger) is CalendarIntervalTrigger:
         trigger = _dated(text, trigger, settling.now_ms)
     steady: BaseTrigger = trigger
@@ -350,6 +375,12 @@ def _began_with_the_load(trigger: Any, now_ms: int) -> bool:
     """Whether *trigger* begins one interval after the load, to the microsecond: as if no start had been given."""
     began_ms = (trigger.start_date - trigger.interval - EPOCH) // MILLISECOND
     return bool(trigger.start_date.microsecond) and -1000 <= now_ms - began_ms <= LOADING_MS_MAX
+
+
+def _weekdays(trigger: Any) -> str:
+    """Return the weekdays of a `CronTrigger` as they were written; empty if they were not."""
+    (field,) = (field for field in trigger.fields if field.name == "day_of_week")
+    return "" if field.is_default else str(field)
 
 
 def _period(trigger: Any) -> str:
@@ -411,6 +442,14 @@ def _text(trigger: BaseTrigger) -> str:
 
 def _line(text: str) -> str:
     return " ".join("".join(char if char.isprintable() else " " for char in text[:1000]).split())
+
+
+def _is_same_clock(one: str, other: str) -> bool:
+    """Whether two zones are one, under two names perhaps."""
+    return (
+        zone_table(one).starts_s == zone_table(other).starts_s
+        and zone_table(one).offsets_s == zone_table(other).offsets_s
+    )
 
 
 def _zone(trigger: Any) -> str | None:

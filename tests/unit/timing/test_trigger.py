@@ -243,6 +243,25 @@ def test_nested_parts_are_steadied_too() -> None:
     assert datetime(2026, 11, 21, 14, 30, tzinfo=UTC) == both.next(NOW)
 
 
+def test_the_zone_of_the_host_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trigger without timezone= takes it, so that it fires at another hour in a container than on a laptop."""
+    monkeypatch.setattr("scheduler.timing.trigger.get_localzone_name", lambda: "Europe/Berlin")
+    trigger = CronTrigger(hour=9, timezone="Europe/Berlin")
+    assert settle(trigger, zone="Europe/Berlin")[1] == []
+    assert settle(trigger, zone="Arctic/Longyearbyen")[1] == []
+    assert settle(CronTrigger(hour=9, timezone=NEW_YORK), zone="Asia/Tokyo")[1] == []
+    (note,) = settle(trigger, zone="Asia/Tokyo")[1]
+    assert "computes in Europe/Berlin, the zone of this host, and the entry's zone is Asia/Tokyo" in note
+    assert "timezone='Asia/Tokyo', or the entry tz='Europe/Berlin'" in note
+
+
+@pytest.mark.parametrize(("weekdays", "is_told"), [("1-5", True), ("mon-fri", False), ("*", False), (None, False)])
+def test_weekdays_by_number_are_told(weekdays: str | None, is_told: bool) -> None:
+    """Whoever moves a crontab to APScheduler gets Tuesday to Saturday."""
+    _, notes = settle(CronTrigger(hour=9, day_of_week=weekdays, timezone="UTC"))
+    assert is_told == any("counts weekdays from 0 for Monday" in note for note in notes)
+
+
 def test_answers_that_depend_on_when_they_are_asked_are_told() -> None:
     """Nothing can make a random trigger steady; its author is to know."""
     _, notes = settle(Odd(lambda previous, now: now + HOUR * (1 + random.random())))
