@@ -114,13 +114,6 @@ def test_what_would_start_after_it_expired_does_not_fire() -> None:
     assert list(Foresight([one], Span(FROM_MS, FROM_MS + DAY_MS)).due_ms("e")) == [FROM_MS, FROM_MS + HOUR_MS]
 
 
-def test_what_starts_after_the_next_due_time_has_expired_if_it_expires_then() -> None:
-    """`expires="next"` beside a countdown: between 02:00 and 02:10 there is no time to wait an hour."""
-    one = entry("e", crontab("0,10 2 * * *"), countdown_ms=HOUR_MS, expires_next=True)
-    span = Span(FROM_MS, FROM_MS + DAY_MS)
-    assert list(Foresight([one], span).due_ms("e")) == [FROM_MS + 2 * HOUR_MS + 10 * 60_000]
-
-
 def test_entries_with_one_schedule_share_its_due_times() -> None:
     """A year of a thousand entries takes seconds because each schedule is computed once."""
     entries = [entry(f"e{n}", every("1m")) for n in range(50)]
