@@ -69,3 +69,20 @@ def test_a_watch_survives_the_way_to_redis_and_back(bench: Bench) -> None:
     assert record.entry is not None
     assert msgspec.structs.asdict(record.entry)["watch"] == watch
     assert not isinstance(record.pause, Pause)
+
+
+def test_entry_is_paused_only_as_it_was_read(bench: Bench) -> None:
+    """A pause that somebody made meanwhile stays his, and a resume is not undone."""
+    registry = bench.store.registry
+    read = bench.put("e", watch=WATCH)
+    paused = registry.pause("e", by="ann", reason="mine")
+    for seen in (read, paused):
+        assert not registry.pause_as_it_stands(seen, reason="failures", by="steadybeat")
+        assert registry.state("e").pause == paused.pause
+    assert not registry.pause_as_it_stands(paused, reason="failures", by="steadybeat")
+    resumed = registry.resume("e")
+    assert not registry.pause_as_it_stands(paused, reason="failures", by="steadybeat")
+    assert registry.pause_as_it_stands(resumed, reason="failures", by="steadybeat")
+    pause = registry.state("e").pause
+    assert pause is not None
+    assert (pause.by, pause.reason) == ("steadybeat", "failures")
