@@ -263,7 +263,7 @@ class _Load:
                 self._note_at(declared.place, f"{what}: {complaint}", "", entry=declared.name)
                 return None
             source = self.declarations.shown(declared.place)
-            settling = Settling(self.at_ms, self.patience, [])
+            settling = Settling(self.at_ms, self.patience, [], declared.options.tz or self.config.timezone)
             entry = resolve_entry(
                 declared, task, self.config, self.router, source=source, settling=settling, whens=self.whens
             )

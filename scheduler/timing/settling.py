@@ -58,11 +58,13 @@ class Settling(NamedTuple):
         now_ms: The moment of the load, the same for all its entries.
         patience: Shared by all entries of the load.
         notes: Warnings that only the asking has brought to light; they are added here, one sentence each.
+        timezone: The zone that the entry's author may have had in mind, for warnings; None: nobody knows.
     """
 
     now_ms: int
     patience: Patience
     notes: list[str]
+    timezone: str | None = None
 
     @contextmanager
     def asking(self, what: str) -> Iterator[None]:

@@ -69,18 +69,15 @@ class TriggerSchedule(Schedule):
     It computes by asking, so only where the object is; two are equal if they wrap the same object.
     """
 
-    __slots__ = ("_wanted_zone", "trigger")
+    __slots__ = ("trigger",)
 
     STEP_COST = 50
 
     trigger: BaseTrigger
-    _wanted_zone: str | None
 
-    def __init__(self, trigger: BaseTrigger, *, tz: str | None = None, wanted_zone: str | None = None) -> None:
+    def __init__(self, trigger: BaseTrigger, *, tz: str | None = None) -> None:
         super().__init__(text=_text(trigger), zone=tz or _zone(trigger), meaning=("trigger", id(trigger)))
         self._set("trigger", trigger)
-        # The entry's, which a trigger with a zone of its own does not look at.
-        self._set("_wanted_zone", wanted_zone)
 
     def next_ms(self, after_ms: int) -> int | None:
         return next(iter(_Asking(self.text, self.trigger, after_ms + 1)), None)
@@ -98,7 +95,7 @@ class TriggerSchedule(Schedule):
         return None
 
     def in_zone(self, name: str) -> Schedule:
-        return TriggerSchedule(self.trigger, tz=self.zone or zone_name(name), wanted_zone=zone_name(name))
+        return self if self.zone is not None else TriggerSchedule(self.trigger, tz=zone_name(name))
 
     def words(self) -> str:
         return self.text
@@ -127,7 +124,7 @@ class TriggerSchedule(Schedule):
         Raises:
             InvalidScheduleError: It hangs, fails, goes back, or answers something else than aware datetimes.
         """
-        if note := self._zone_note():
+        if note := self._zone_note(settling.timezone):
             settling.notes.append(note)
         if not _says_what_it_is(self.trigger):
             return self._asked(settling)
@@ -141,19 +138,19 @@ class TriggerSchedule(Schedule):
         settling.notes.extend(known[1])
         return known[0]
 
-    def _zone_note(self) -> str:
+    def _zone_note(self, wanted: str | None) -> str:
         """A warning where the trigger has taken the zone of this host, as one that was given none does."""
-        if self._wanted_zone is None or type(self.trigger) is IntervalTrigger:
+        if wanted is None or type(self.trigger) is IntervalTrigger:
             return ""
         try:
             host = get_localzone_name()
         except Exception:
             return ""  # It tells no zone, so no trigger has it.
-        if self.zone != host or _is_same_clock(host, self._wanted_zone):
+        if self.zone != host or _is_same_clock(host, wanted):
             return ""
         return (
-            f"{self.text} computes in {host}, the zone of this host, and the entry's zone is {self._wanted_zone}; give the trigger "
-            f"timezone={self._wanted_zone!r}, or the entry tz={host!r}"
+            f"{self.text} computes in {host}, the zone of this host, and the entry's would be {wanted}; give the trigger "
+            f"timezone={wanted!r}, or the entry tz={host!r}"
         )
 
     def _asked(self, settling: Settling) -> Schedule:

@@ -53,7 +53,7 @@ def settle(trigger: BaseTrigger, now: datetime = NOW, *, zone: str = "UTC") -> t
     asked = as_schedule(trigger)
     assert asked is not None
     notes: list[str] = []
-    return asked.in_zone(zone).settled(Settling(ms(now), Patience(), notes)), notes
+    return asked.in_zone(zone).settled(Settling(ms(now), Patience(), notes, zone)), notes
 
 
 def fires(trigger: BaseTrigger, n: int, start: datetime = NOW) -> list[datetime]:
@@ -251,7 +251,7 @@ def test_the_zone_of_the_host_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settle(trigger, zone="Arctic/Longyearbyen")[1] == []
     assert settle(CronTrigger(hour=9, timezone=NEW_YORK), zone="Asia/Tokyo")[1] == []
     (note,) = settle(trigger, zone="Asia/Tokyo")[1]
-    assert "computes in Europe/Berlin, the zone of this host, and the entry's zone is Asia/Tokyo" in note
+    assert "computes in Europe/Berlin, the zone of this host, and the entry's would be Asia/Tokyo" in note
     assert "timezone='Asia/Tokyo', or the entry tz='Europe/Berlin'" in note
 
 
