@@ -28,7 +28,8 @@ SHOP = """
 TESTS = """
     import os, time
     import pytest, shop
-    from scheduler import crontab
+    from scheduler import Reject
+    from scheduler.testing import eager
 
     def test_a_worker_runs_what_the_test_declares(sched_app, sched_worker, sched_service):
         @sched_app.task
@@ -75,6 +76,58 @@ TESTS = """
         sched_worker(pool="solo")
         assert result.get(timeout=20) == "again"
 
+    def test_eager_gives_what_a_worker_gives(sched_app, sched_worker):
+        class Odd(Exception):
+            def __init__(self, a, b):
+                super().__init__(a)
+
+        @sched_app.task
+        def good(a, b=2):
+            return {"sum": a + b, "pair": (a, b)}
+
+        @sched_app.task
+        def bad(a):
+            raise Odd(a, "second")
+
+        @sched_app.task
+        def unsendable(a):
+            return object()
+
+        @sched_app.task(bind=True, max_retries=2, retry_for=(OSError,), retry_backoff="20ms")
+        def flaky(self, good_from):
+            if self.request.attempt < good_from:
+                raise OSError("away")
+            return [self.request.retries, self.request.delivery_info["queue"], self.request.called_directly]
+
+        @sched_app.task(bind=True)
+        def asks(self, a):
+            raise self.retry(countdown=0.02, args=[a - 1]) if a else KeyError("none left")
+
+        @sched_app.task
+        def rejects(a):
+            raise Reject("no such thing")
+
+        @sched_app.task(soft_time_limit="50ms")
+        def slow(a):
+            time.sleep(20)
+
+        def story(result):
+            try:
+                found = result.get(timeout=30)
+            except Exception as error:
+                found = type(error).__name__, str(error)
+            last = (result.traceback or "").strip().splitlines()[-1:]
+            return found, result.state, last
+
+        calls = [(good, 1), (bad, 1), (unsendable, 1), (flaky, 1), (flaky, 3), (flaky, 9), (asks, 2), (rejects, 1), (slow, 1)]
+        with eager(sched_app):
+            here = [story(task.delay(argument)) for task, argument in calls]
+        sched_worker()
+        there = [story(task.delay(argument)) for task, argument in calls]
+        assert here == there
+        assert here[0] == ({"sum": 3, "pair": [1, 2]}, "SUCCESS", [])
+        assert [state for _, state, _ in here].count("FAILURE") == 6
+
     @pytest.fixture
     def sched_settings():
         return {"timezone": "Europe/Berlin"}
@@ -94,7 +147,7 @@ def test_a_project_tests_with_real_workers_on_a_real_server(tmp_path: Path, serv
         cwd=tmp_path, env=environ | {"STEADYBEAT_TEST_REDIS_URL": server.url}, capture_output=True, text=True, check=False,
         timeout=90,
     )  # fmt: skip
-    assert re.search(r"^6 passed", done.stdout, re.MULTILINE), done.stdout + done.stderr
+    assert re.search(r"^7 passed", done.stdout, re.MULTILINE), done.stdout + done.stderr
     left = subprocess.run(
         [sys.executable, "-c", f"import redis; print(redis.Redis.from_url({server.url!r}).keys('*test-*'))"],
         capture_output=True, text=True, check=True,
