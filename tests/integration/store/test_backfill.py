@@ -82,10 +82,9 @@ def test_asking_again_doubles_nothing_while_a_run_has_not_ended(bench: Bench) ->
     first = fill(bench, 3)
     session = bench.open()
     done = run_one(bench, session)
-    entry = bench.store.registry.get("e")
-    assert entry is not None
-    assert entry.entry is not None
+    bodies = {id_: bench.store.queues.body(id_) for id_ in ids(bench, first)[1:]}
     again = fill(bench, 3)
+    assert bodies == {id_: bench.store.queues.body(id_) for id_ in bodies}, "they are still the first one's"
     assert ids(bench, again) == [done]
     assert ids(bench, first)[0] == done
     assert bench.live() == set(ids(bench, first))
@@ -179,6 +178,18 @@ class TestQueue:
         bench.finish(session, fourth, entry="e")
         assert (bench.live(), bench.hash(bench.keys.slots), self.line(bench)) == (set(), {}, [])
         bench.check_places()
+
+    def test_who_asks_later_for_an_earlier_due_time_goes_first(self, bench: Bench) -> None:
+        """The line is in the order of due times, whoever asked: what builds on the day before finds it done."""
+        bench.put()
+        fire = bench.fired(bench.win())
+        bench.promote()
+        late = fill(bench, 1, overlap=Overlap.QUEUE)
+        promote(bench)
+        early = fill(bench, 2, overlap=Overlap.QUEUE)
+        promote(bench)
+        assert self.line(bench) == [ids(bench, early)[0], ids(bench, late)[0]]
+        assert bench.take(bench.open()) == [fire.id]
 
     @pytest.mark.parametrize("ending", ["cancel", "purge", "reclaim", "expire"])
     def test_every_ending_passes_the_slot_to_the_line(self, bench: Bench, ending: str) -> None:
