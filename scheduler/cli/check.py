@@ -73,8 +73,11 @@ def foreseen(loaded: Loaded, config: Config, now_ms: int) -> list[Mistake]:
             notes.append(
                 f"it does the same as entry {doubles[entry.name]!r}, at the same times, with the same arguments"
             )
-        file, _, line_text = entry.source.rpartition(":")
-        found += [Mistake(file, int(line_text), f"entry {entry.name!r}: {note}", "", entry.name) for note in notes]
+        file, _, number = entry.source.rpartition(":")
+        found += [
+            Mistake(file, int(number) if number.isdigit() else 0, f"entry {entry.name!r}: {note}", "", entry.name)
+            for note in notes
+        ]
     return found
 
 

@@ -24,6 +24,7 @@ import shutil
 import signal
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -208,7 +209,10 @@ class Service:
         )
         # No copy of the test may ever go on as a test: multiprocessing ends its children without returning.
         process = multiprocessing.get_context("fork").Process(target=_work, args=(config.log_level, work), name=name)
-        process.start()
+        with warnings.catch_warnings():
+            # From 3.12 on Python warns of a fork beside threads. The child only begins a worker, whose own code takes no lock of theirs.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            process.start()
         worker = Worker(name, process)
         self._workers.append(worker)
         if ready:
