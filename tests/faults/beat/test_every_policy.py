@@ -109,10 +109,7 @@ class Work:
         elif what == "disable":
             self.put(msgspec.structs.replace(entry, enabled=not entry.enabled))
         elif what == "pause":
-            until_ms = self.chance.choice((None, int(self.site.now_ms()) + 1_500))
-            if life.pause is None:
-                self.carry_out(name, ("pause",), lambda: registry.pause(name, until_ms=until_ms))
-                life.pause = registry.state(name).pause
+            self.pause(name, for_ms=self.chance.choice((None, 1_500)))
         elif what == "resume":
             if registry.state(name).pause is not None:
                 self.carry_out(name, ("resume",), lambda: registry.resume(name))
@@ -122,6 +119,14 @@ class Work:
                 life.ordered.add(registry.skip(name)[1])
             except RefusedError:
                 return
+
+    def pause(self, name: str, *, for_ms: int | None) -> None:
+        """With or without an end, unless it is paused already."""
+        life, registry = self.lives[name], self.site.store.registry
+        until_ms = None if for_ms is None else int(self.site.now_ms()) + for_ms
+        if life.pause is None:
+            self.carry_out(name, ("pause",), lambda: registry.pause(name, until_ms=until_ms))
+            life.pause = registry.state(name).pause
 
     def close_the_books(self) -> None:
         """Disable every entry, let what has begun come to its end, and account for all of it."""
@@ -171,12 +176,13 @@ def work(site: Site, server: ValkeyServer, *, rounds: int, seed: int) -> set[str
     site.processes += [Process("worker", "-n", n, "-c", "6", config=site.config, cwd=site.folder) for n in ("v", "w")]
     leader = site.led("a", "b")
     wait_until(entries.done.exists, timeout_s=20, what="the first run")
+    entries.pause("allow", for_ms=1_000)
     for number in range(rounds):
         for _ in range(4):
             entries.change_something()
             site.wait_for_clock(site.now_ms() + 250)
         if number % 3 == 1:
-            server.kill()
+            server.stop()  # cleanly: a suffix of its writes that is lost is another story (P11)
             time.sleep(AWAY_S)  # the outage itself; there is nothing to wait for
             server.start()
         else:
