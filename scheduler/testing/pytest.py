@@ -210,7 +210,7 @@ class Service:
         # No copy of the test may ever go on as a test: multiprocessing ends its children without returning.
         process = multiprocessing.get_context("fork").Process(target=_work, args=(config.log_level, work), name=name)
         with warnings.catch_warnings():
-            # From 3.12 on Python warns of a fork beside threads. The child only begins a worker, whose own code takes no lock of theirs.
+            # Python 3.12 and newer warn of a fork beside threads. The child only begins a worker, which takes no lock of theirs.
             warnings.simplefilter("ignore", DeprecationWarning)
             process.start()
         worker = Worker(name, process)
