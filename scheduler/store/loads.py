@@ -118,13 +118,13 @@ class Loads:
             clean: All files were read, without a mistake.
             mistakes: Kept for `sched status`.
         """
-        publishing = self.publishing(map(encode_entry, entries.values()), clean=clean, mistakes=mistakes, by=by)
+        publishing = self.publishing(list(map(encode_entry, entries.values())), clean=clean, mistakes=mistakes, by=by)
         while (published := publishing.step()) is None:
             pass
         return published
 
     def publishing(self, definitions: Iterable[bytes], *, clean: bool, mistakes: Sequence[str], by: str) -> Publishing:
-        """The same, step by step; *definitions*: as `encode_entry` makes them, each name once."""
+        """The same, step by step; *definitions*: as `encode_entry` makes them, each name once. They may be gone through twice."""
         return Publishing(
             self._connection, self._keys, self._registry, self._changer, definitions, clean=clean,
             load=Load(0, by, tuple(mistakes)),
@@ -194,7 +194,10 @@ class Publishing:
         self._keys = keys
         self._registry = registry
         self._changer = changer
+        self._all = definitions
         self._definitions = iter(definitions)
+        self._moved: bool | None = False
+        """Whether there are entries that have only moved in their files; None: these are what we are at."""
         self._clean = clean
         self._load = load
         self._work = self._claim
@@ -238,11 +241,15 @@ class Publishing:
             return None
         names = [_decode_name(definition).name.encode() for definition in self._slice]
         live = self._connection.call("HMGET", self._keys.registry, *names)
-        differing = {
-            name.decode(): decode_entry(definition)
-            for name, definition, found in zip(names, self._slice, live, strict=True)
-            if found != definition
-        }
+        differing: dict[str, Entry | None] = {}
+        for name, definition, found in zip(names, self._slice, live, strict=True):
+            if found == definition:
+                continue
+            # A line inserted above a thousand entries moves them all: what is to be in force does not wait for that.
+            if self._moved is not None and found is not None and _is_moved(found, definition):
+                self._moved = True
+            else:
+                differing[name.decode()] = decode_entry(definition)
         published = self._change(differing)
         self._names.update(names)
         self._slice = None
@@ -252,6 +259,9 @@ class Publishing:
         """Work out anew what somebody else had changed meanwhile."""
         if not self._again:
             self._work = self._look_for_others
+            if self._moved:
+                self._moved, self._slice, self._work = None, None, self._compare
+                self._definitions = iter(self._all)
             return None
         if self._rounds_left == 0:
             self._rounds_left = CHANGE_ROUNDS_MAX
@@ -309,7 +319,8 @@ class Publishing:
             elif entry is None:
                 self._removed[record.name] = None
             elif encode_entry(record.entry) != encode_entry(entry := with_good_tables(record.entry, entry, now_ms)):
-                self._changed[record.name] = None
+                if replace(record.entry, source=entry.source) != entry:
+                    self._changed[record.name] = None
             else:
                 continue
             changes.append(Change(record, entry))
@@ -351,6 +362,19 @@ def clash(live: Entry, entry: Entry) -> str:
         f"{entry.source}: entry {entry.name!r} is not in force: another one of this name was "
         f"{live.source or 'made by hand'}; give one of them another name, or `sched remove {entry.name}` and `sched reload`"
     )
+
+
+def _is_moved(live: bytes, definition: bytes) -> bool:
+    """Whether two definitions are the same but for their place in a file."""
+    return _without_source(live) == _without_source(definition)
+
+
+def _without_source(definition: bytes) -> bytes:
+    # The last one: what may be called so in arguments and headers comes before it, as fields are in order.
+    start = definition.rfind(b'"source":"')
+    end = definition.find(b'"', start + len(b'"source":"'))
+    # A place with a quotation mark in it is cut short, which takes less for the same, never more.
+    return definition if start < 0 else definition[:start] + definition[end:]
 
 
 class _Named(msgspec.Struct):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from scheduler.model import Entry, Origin
 from scheduler.store.change import Change
 from scheduler.store.loads import Load
 from scheduler.timing import crontab
+from scheduler.wire import encode_entry
 from tests.support.bench import Bench
 
 pytestmark = pytest.mark.redis
@@ -102,7 +104,7 @@ def test_a_reload_touches_only_what_changed(bench: Bench) -> None:
     moved = {name: bench.entry(name, source=f"schedules/x.py:{i + 7}") for i, name in enumerate(names)}
     moved["e7"] = bench.entry("e7", period="2h", source="schedules/x.py:14")
     published = bench.store.loads.publish(moved, clean=True, mistakes=(), by="b")
-    assert "e7" in published.changed
+    assert published.changed == ("e7",)
     for name in names:
         record = bench.store.registry.state(name)
         after = record.state, bench.store.queues.body(fires[name].id)
@@ -110,3 +112,19 @@ def test_a_reload_touches_only_what_changed(bench: Bench) -> None:
         assert record.entry is not None
         assert record.entry.source == moved[name].source
     assert [note.entry for note in bench.store.audit.notes(n=2) if note.entry] == ["e7"]
+
+
+def test_what_changed_is_in_force_before_what_only_moved(bench: Bench) -> None:
+    """A line inserted above a loop of thousands moves them all: the one that matters does not wait for them."""
+    entries = {f"e{i:04}": bench.entry(f"e{i:04}", source=f"schedules/x.py:{i}") for i in range(2_000)}
+    bench.store.loads.publish(entries, clean=True, mistakes=(), by="b")
+    moved = {name: msgspec.structs.replace(entry, source=entry.source + "1") for name, entry in entries.items()}
+    moved["e1999"] = bench.entry("e1999", period="2h", source="schedules/x.py:1")
+    publishing = bench.store.loads.publishing(list(map(encode_entry, moved.values())), clean=True, mistakes=(), by="b")
+    while bench.store.registry.state("e1999").entry != moved["e1999"]:
+        assert publishing.step() is None
+    assert bench.store.registry.state("e0000").entry == entries["e0000"]
+    while (published := publishing.step()) is None:
+        pass
+    assert published.changed == ("e1999",)
+    assert {record.name: record.entry for record in bench.store.registry.all()} == moved
