@@ -122,12 +122,12 @@ def _files_text(status: Status) -> str:
 
 
 def _overdue_text(beats: Sequence[BeatInfo]) -> str:
-    """Which entries fire no longer than their tables, unless a beat that has their files asks again."""
+    """Which entries hold answers that run out, unless a beat that has their files asks again."""
     names = sorted({name for beat in beats for name in beat.overdue})
     if not names:
         return ""
     return (
-        f"{', '.join(names)}: their triggers could not be asked for more fires; mend their files and `sched reload` "
+        f"{', '.join(names)}: their triggers or calendars could not be asked again; mend their files and `sched reload` "
         "(`sched show` tells until when the fires are known)"
     )
 

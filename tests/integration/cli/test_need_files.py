@@ -46,5 +46,5 @@ def test_status_tells_which_entries_could_not_be_asked_again(sched: Sched, store
         )
     )
     out = " ".join(sched("status").out.split())
-    assert "x, y: their triggers could not be asked for more fires; mend their files and `sched reload`" in out
+    assert "x, y: their triggers or calendars could not be asked again; mend their files and `sched reload`" in out
     assert [beat["overdue"] for beat in sched("status", "-o", "json").data["beats"]] == [[], ["x", "y"]]
