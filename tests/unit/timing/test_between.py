@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler.errors import InvalidScheduleError
-from scheduler.timing import Window, between, every, window_from_data
+from scheduler.timing import Window, between, every, holidays, window_from_data
 from scheduler.timing.window import DayWindow
+from scheduler.timing.zones import zone_table
 from tests.unit.timing.brute import ZONES, transitions, zone_info
 
 BERLIN = "Europe/Berlin"
@@ -258,12 +259,40 @@ def test_no_moment_is_too_early_or_too_late_to_ask() -> None:
                 assert found_ms is None or -62_135_596_800_000 <= found_ms <= 253_402_300_799_999
 
 
+def test_a_day_may_come_back_for_an_hour() -> None:
+    """St John's put its clocks back at one minute past midnight: the day before began anew, for its last 59 minutes."""
+    window = holidays(["2006-10-28"], tz="America/St_Johns")
+    for ask, at, found in (
+        (
+            window.next_inside_ms,
+            datetime(2006, 10, 29, 2, 30, 30, tzinfo=UTC),
+            datetime(2006, 10, 29, 2, 31, tzinfo=UTC),
+        ),
+        (
+            window.last_outside_ms,
+            datetime(2006, 10, 29, 3, tzinfo=UTC),
+            datetime(2006, 10, 29, 2, 30, 59, 999_000, tzinfo=UTC),
+        ),
+        (window.next_outside_ms, datetime(2006, 10, 29, 2, 31, tzinfo=UTC), datetime(2006, 10, 29, 3, 30, tzinfo=UTC)),
+        (
+            window.last_inside_ms,
+            datetime(2006, 10, 29, 2, 30, 30, tzinfo=UTC),
+            datetime(2006, 10, 29, 2, 29, 59, 999_000, tzinfo=UTC),
+        ),
+    ):
+        assert ask(ms(at)) == ms(found)
+    assert window.next_inside_ms(ms(datetime(2006, 10, 29, 4, tzinfo=UTC))) is None
+
+
 def test_far_ahead_it_is_as_now() -> None:
-    """The table of a zone ends after 400 years, and repeats."""
-    window = between("09:00", "17:00", tz="America/New_York")
-    far_ms = 146_097 * DAY_MS * 3
-    for at_ms in range(1_772_000_000_000, 1_772_000_000_000 + 40 * DAY_MS, 7_777_777):
-        for ask in (window.next_inside_ms, window.next_outside_ms, window.last_inside_ms, window.last_outside_ms):
-            now_ms, then_ms = ask(at_ms), ask(at_ms + far_ms)
-            assert now_ms is not None
-            assert then_ms == now_ms + far_ms
+    """The table of a zone ends after 400 years, and repeats; also where it ends, and for what crosses its end."""
+    zone = "America/New_York"
+    cycle_ms, wrap_ms = 146_097 * DAY_MS, zone_table(zone).wrap_s * 1000
+    for window in (between("09:00", "17:00", tz=zone), between("22:00", "06:00", days="mon", tz=zone)):
+        asks = (window.next_inside_ms, window.next_outside_ms, window.last_inside_ms, window.last_outside_ms)
+        for first_ms, far_ms in ((1_772_000_000_000, 3 * cycle_ms), (wrap_ms - 5 * DAY_MS - cycle_ms, cycle_ms)):
+            for at_ms in range(first_ms, first_ms + 10 * DAY_MS, 7_777_777):
+                for ask in asks:
+                    now_ms, then_ms = ask(at_ms), ask(at_ms + far_ms)
+                    assert now_ms is not None
+                    assert then_ms == now_ms + far_ms

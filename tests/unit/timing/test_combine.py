@@ -339,7 +339,17 @@ def test_long_rows_of_exceptions_are_leapt_over(dense: Schedule, after: str, fol
     st.sampled_from(
         [every("20m", tz=BERLIN), every("30s", tz=BERLIN), every("7m", tz=BERLIN), crontab("* * * * *", tz=BERLIN)]
     ),
-    st.sampled_from(["* * * * *", "*/10 * * * *", "* 1-3 * * *", "0-50 1,3 * * *", "*/30 * 2 * * *", "* * 25 10 *"]),
+    st.sampled_from(
+        [
+            "* * * * *",
+            "*/10 * * * *",
+            "* 1-3 * * *",
+            "0-50 1,3 * * *",
+            "0-59 2,3 * * *",
+            "*/30 * 2 * * *",
+            "* * 25 10 *",
+        ]
+    ),
     st.sampled_from([("run", "first"), ("run", "both"), ("skip", "first")]),
     st.booleans(),
 )

@@ -114,6 +114,24 @@ def test_dates_against_dateutil(text: str, start: datetime) -> None:
         assert schedule.previous(back) is None
 
 
+@pytest.mark.parametrize("interval", [1, 2, 3, 53])
+@pytest.mark.parametrize("wkst", ["MO", "SU", "WE"])
+@pytest.mark.parametrize(
+    "parts",
+    ["BYDAY=MO,FR;BYSETPOS=-1", "BYDAY=TU,WE,SA,SU;BYSETPOS=2,-1", "BYDAY=WE,TU;BYHOUR=3,9;BYSETPOS=3", "BYDAY=MO,TU"],
+)
+def test_weeks_across_the_turn_of_the_year(parts: str, wkst: str, interval: int) -> None:
+    """The week is one, though its days lie in two years. From the first day of a week on, dateutil agrees."""
+    text = f"FREQ=WEEKLY;INTERVAL={interval};WKST={wkst};{parts}"
+    start = datetime(2018, 12, 24) + timedelta(days=DAYS.index(wkst))
+    schedule = rrule(text, start=start)
+    expected = expanded(text, start, start + timedelta(days=5000))
+    found = schedule.upcoming(start.replace(tzinfo=UTC) - timedelta(seconds=1), len(expected))
+    assert [fire.replace(tzinfo=None) for fire in found] == expected
+    for fire, following in pairwise(found):
+        assert schedule.previous(following) == fire
+
+
 @settings(max_examples=80, deadline=None)
 @given(rules(("HOURLY", "MINUTELY", "SECONDLY")), starts)
 def test_sub_daily_rules_against_dateutil(text: str, start: datetime) -> None:
@@ -540,3 +558,61 @@ def test_a_start_long_ago_costs_nothing() -> None:
         schedule.next_ms(1_793_000_000_000)
         schedule.previous_ms(1_793_000_000_000)
     assert time.perf_counter() - started_s < 0.1
+
+
+TOKENS = (
+    *(
+        "FREQ=",
+        "DAILY",
+        "YEARLY",
+        "SECONDLY",
+        "INTERVAL=",
+        "COUNT=",
+        "UNTIL=",
+        "BYDAY=",
+        "BYMONTHDAY=",
+        "BYSETPOS=",
+        "WKST=",
+    ),
+    *(
+        "BYWEEKNO=",
+        "BYHOUR=",
+        "MO",
+        "-1FR",
+        "0",
+        "1",
+        "-1",
+        "31",
+        "99999999999999999999",
+        "20260101",
+        "20260101T000000Z",
+    ),
+    *(
+        ";",
+        ",",
+        "=",
+        ":",
+        "\n",
+        " ",
+        "RRULE:",
+        "EXDATE:",
+        "RDATE:",
+        "DTSTART;TZID=",
+        "Europe/Berlin",
+        "\x00",
+        "é",
+        "T",
+        "Z",
+        "+",
+    ),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(TOKENS), max_size=14).map("".join) | st.text(max_size=60))
+def test_nothing_else_than_a_refusal_comes_of_nonsense(text: str) -> None:
+    """One class of error, whatever is given."""
+    with suppress(InvalidScheduleError):
+        rrule(text).next_ms(0)
+    with suppress(InvalidScheduleError):
+        rrule(f"FREQ=DAILY;{text}", start="2026-01-01").previous_ms(0)
