@@ -272,7 +272,7 @@ class Beat:
         if renewed.overdue:
             event(
                 log, "tables.overdue", level=logging.WARNING, entries=", ".join(self._overdue),
-                count=len(renewed.overdue), remedy="their triggers or calendars have to be asked again: mend the files, then sched reload",
+                count=len(renewed.overdue), remedy="triggers or calendars have to be asked again: mend the files, then sched reload",
             )  # fmt: skip
 
     def _heed_reloads(self) -> None:
