@@ -35,6 +35,8 @@ class Teller:
                 run = _decode_run(outcome.run)
                 began_ms = run.started_ms or run.finished_ms
                 since_ms = (run.due_ms if run.of_schedule else 0) or run.enqueued_ms or began_ms
+                # A backfill is as late as people asked for.
+                late_s = None if run.backfill else max(0, began_ms - since_ms) / 1000
                 event(
                     _logger,
                     "run.finished",
@@ -43,7 +45,7 @@ class Teller:
                     task=run.task,
                     entry=run.entry or None,
                     state=run.state,
-                    lateness_s=max(0, began_ms - since_ms) / 1000,
+                    lateness_s=late_s,
                     duration_s=(run.finished_ms - began_ms) / 1000,
                     attempt=run.attempt,
                     error=run.error or None,

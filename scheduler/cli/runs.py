@@ -54,7 +54,7 @@ def runs(
     """What ran, what runs, and what was skipped and why; newest first.
 
     NAME is an entry; it may be shortened, as long as it means one. A run stands at its due time, or where it has none, when it
-    began. The last 10,000 runs are kept.
+    began. The last 10,000 runs are kept. Of a backfill those are shown too that wait.
     """
     store = sched.store
     if name is not None and store.registry.get(name) is None and next(store.history.ended(name), None) is None:
@@ -71,6 +71,10 @@ def runs(
     if choice.since_ms is not None and choice.until_ms is not None and choice.since_ms >= choice.until_ms:
         raise click.UsageError(f"--since {since}: {iso(choice.since_ms)} is not before --until, {iso(choice.until_ms)}")
     found = store.history.chosen(choice, n)
+    if backfill is not None:
+        known = {run.id for run in found if not run.finished_ms}
+        waiting = (run for run in store.backfills.waiting(backfill) if run.id not in known and choice.fits(run))
+        found = [*waiting, *found][:n]
     if not found:
         say(f"sched: no runs{_in_words(choice)} among the last {RUNS_MAX:,}")
     sched.out.many(found, data=run_data, columns=run_columns(sched.zone, entry=name is None))

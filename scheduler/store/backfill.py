@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from scheduler.model import Overlap
+from scheduler.model import Overlap, Run, State
 from scheduler.store.connection import Argument, Connection
 from scheduler.store.keys import Keys
 from scheduler.store.queues import CALL_REMEMBERED_MS
-from scheduler.wire import new_id
+from scheduler.wire import decode_header, new_id
 
 if TYPE_CHECKING:
     from scheduler.store.audit import Note
@@ -112,6 +112,32 @@ class Backfills:
     def living(self, id_: str) -> list[str]:
         """The runs of backfill *id_* that have not ended, the earliest due time first."""
         return self._living(self._ids(id_))
+
+    def waiting(self, id_: str) -> list[Run]:
+        """Its runs that have not ended, as their messages tell them, the latest due time first. Workers may hold some of them."""
+        ids = self._ids(id_)
+        runs = []
+        for first in range(0, len(ids), LOOK_BATCH):
+            some = ids[first : first + LOOK_BATCH]
+            bodies = self._connection.call("HMGET", self._keys.messages, *some)
+            for run, body in zip(some, bodies, strict=True):
+                header = None if body is None else decode_header(body)[0]
+                if header is not None and header.backfill == id_:
+                    runs.append(
+                        Run(
+                            id=run,
+                            entry=header.entry,
+                            task=header.task,
+                            queue=header.queue,
+                            state=State.PENDING,
+                            due_ms=header.due_ms,
+                            enqueued_ms=header.enqueued_ms,
+                            backfill=id_,
+                            by=header.by,
+                            reason=header.reason,
+                        )  # fmt: skip
+                    )
+        return runs[::-1]
 
     def _ids(self, id_: str) -> list[str]:
         return [run.decode() for run in self._connection.call("ZRANGE", self._keys.backfill_runs(id_), 0, -1)]

@@ -64,8 +64,12 @@ def test_its_runs_say_that_they_belong_to_it(sched: Sched, bench: Bench) -> None
     until_ms = bench.now_ms + 20
     while bench.now_ms < until_ms:
         bench.promote()
+    waiting = sched("runs", "--backfill", made["id"], "-o", "json").data
+    assert [run["state"] for run in waiting] == ["PENDING", "PENDING"]
+    assert waiting[0]["scheduled_for"] > waiting[1]["scheduled_for"]
     first, second = bench.take(session)
     running = sched("runs", "--backfill", made["id"], "-o", "json").data
+    assert [run["state"] for run in running] == ["STARTED", "STARTED"]
     assert {run["id"] for run in running} == {first, second}
     assert {run["backfill"] for run in running} == {made["id"]}
     assert [run["lateness_s"] for run in running] == [None, None], "they are not late: they are another matter"
