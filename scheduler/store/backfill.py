@@ -135,7 +135,7 @@ class Backfills:
                             backfill=id_,
                             by=header.by,
                             reason=header.reason,
-                        )  # fmt: skip
+                        )
                     )
         return runs[::-1]
 
