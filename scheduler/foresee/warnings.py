@@ -13,6 +13,8 @@ from functools import lru_cache
 from itertools import islice, pairwise
 from typing import Any, Final
 
+import msgspec
+
 from scheduler.clock import from_ms
 from scheduler.errors import ScheduleError
 from scheduler.fires import schedule_of
@@ -70,7 +72,8 @@ def twins(entries: Iterable[Entry]) -> dict[str, str]:
     for entry in entries:
         if entry.enabled:
             when = (_schedule_or_none(entry), entry.start_ms, entry.until_ms)
-            same = (entry.task, bytes(entry.args), bytes(entry.kwargs), entry.queue, when)
+            what = (bytes(entry.args), bytes(entry.kwargs), msgspec.json.encode(entry.headers, order="sorted"))
+            same = (entry.task, what, entry.queue, when)
             other = first.setdefault(same, entry.name)
             if other != entry.name:
                 found[entry.name] = other

@@ -138,6 +138,7 @@ def test_entries_that_do_the_same_are_told() -> None:
         entry(every("60m"), "b"),
         entry(every("1h"), "c", args=msgspec.Raw(b"[1]")),
         entry(every("2h"), "d"),
+        entry(every("1h"), "f", headers={"tenant": 1}),
         entry(every("1h"), "e", enabled=False),
     ]
     assert twins(entries) == {"b": "a"}
