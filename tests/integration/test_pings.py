@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from scheduler.alarm import Ping, ping_address
+from scheduler.alarm import BY_US, Ping, ping_address
 from scheduler.beat.courier import Courier
 from scheduler.beat.hook_process import run_callable
 from scheduler.beat.load import LoadRequest
@@ -23,6 +23,7 @@ from tests.support.hookserver import Call, HookServer
 from tests.support.processes import Process
 from tests.support.server import ValkeyServer
 from tests.support.site import QUICK, Site
+from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.redis
 
@@ -182,15 +183,20 @@ def test_entry_that_is_no_longer_pinged_is_forgotten(bench: Bench, session: Sess
     assert bench.call_redis("EXISTS", bench.keys.pings) == 0
 
 
-def test_beat_and_worker_ping_for_what_files_declare(server: ValkeyServer, tmp_path: Path, hooks: HookServer) -> None:
-    """From the option to the call, through real processes."""
-    site = Site(server.url, tmp_path, namespace=f"h{uuid4().hex[:12]}", **QUICK)
+def test_beat_and_worker_tell_what_files_ask_for(server: ValkeyServer, tmp_path: Path, hooks: HookServer) -> None:
+    """From the options to the calls, through real processes: pings, an alert by a callable, and the pause."""
+    settings = QUICK | {"alert_hooks": ("schedules.tasks:page",)}
+    site = Site(server.url, tmp_path, namespace=f"h{uuid4().hex[:12]}", **settings)
     site.write(
         f"""
+        def page(alert):
+            with open({str(tmp_path / "paged")!r}, "a") as file:
+                file.write(alert["kind"] + "\\n")
+
         @schedule(every("1s"), max_runs=1, ping_url={hooks.url("/ping/good")!r})
         def good(): ...
 
-        @schedule(every("1s"), max_runs=1, max_retries=0, ping_url={hooks.url("/ping/bad")!r})
+        @schedule(every("1s"), max_retries=0, ping_url={hooks.url("/ping/bad")!r}, alert_failures=1, pause_after_failures=1)
         def bad(): raise ValueError("no data")
         """
     )
@@ -204,9 +210,17 @@ def test_beat_and_worker_ping_for_what_files_declare(server: ValkeyServer, tmp_p
             ("GET", "/ping/good/start", ""),
             ("GET", "/ping/good", ""),
         ]
-        assert [call for call in calls if "bad" in call[1]] == [
+        assert [call for call in calls if "bad" in call[1]][:2] == [
             ("GET", "/ping/bad/start", ""),
             ("POST", "/ping/bad/fail", "ValueError: no data"),
         ]
+        paged = tmp_path / "paged"
+        wait_until(
+            lambda: paged.exists() and "paused" in paged.read_text(), timeout_s=15, what="the callable to be told"
+        )
+        record = site.store.registry.get("tasks.bad")
+        assert record is not None
+        assert record.pause is not None
+        assert record.pause.by == BY_US
     finally:
         site.close()
