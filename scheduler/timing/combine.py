@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from scheduler.errors import InvalidScheduleError
 from scheduler.timing.base import EPOCH, MILLISECOND, UTC_S_MIN, Schedule
-from scheduler.timing.combine_exact import Rest, Searched, met, refuse_other_hours
+from scheduler.timing.combine_exact import EACH_SECOND, Rest, Searched, grain_of, met, refuse_other_hours
 from scheduler.timing.combine_windows import DEPTH_MAX, KINDS, PARTS_MAX, CombinedWindow, combined_windows
 from scheduler.timing.steps import STEPS_MAX, OutOfStepsError, Steps
 from scheduler.timing.window import Window
@@ -72,6 +72,11 @@ class Combination(Schedule):
         self._set("parts", tuple(parts))
         self._set("depth", depth)
         self._set("size", size)
+
+    @property
+    @abstractmethod
+    def grain(self) -> Schedule | None:
+        """A crontab or a period that has all its moments, see `grain_of`."""
 
     @abstractmethod
     def remade(self, parts: Sequence[Any]) -> Schedule:
@@ -182,6 +187,10 @@ class Either(Combination):
                 last_ms = fire_ms
         return last_ms
 
+    @property
+    def grain(self) -> Schedule | None:
+        return EACH_SECOND if all(grain_of(part) is not None for part in self.parts) else None
+
     def remade(self, parts: Sequence[Any]) -> Schedule:
         return _flat(Either, parts)
 
@@ -221,6 +230,10 @@ class Both(Combination):
         super().__init__(parts, ("&", frozenset(parts)))
         self._set("_asked", met(parts))
         self._refuse_if_never()
+
+    @property
+    def grain(self) -> Schedule | None:
+        return next((grain for part in self.parts if (grain := grain_of(part)) is not None), None)
 
     def remade(self, parts: Sequence[Any]) -> Schedule:
         return _flat(Both, parts)
@@ -272,6 +285,10 @@ class Without(Combination):
         self._set("what", what)
         self._set("_rest", Rest(of, what.parts if type(what) is Either else (what,)))
         self._refuse_if_never()
+
+    @property
+    def grain(self) -> Schedule | None:
+        return grain_of(self.of)
 
     def remade(self, parts: Sequence[Any]) -> Schedule:
         return Without(*parts)
@@ -336,6 +353,10 @@ class Inside(Combination):
             return cls(schedule, window)
         both: Window = schedule.window & window if cls.KEEPS_INSIDE else schedule.window | window
         return cls(schedule.schedule, both)
+
+    @property
+    def grain(self) -> Schedule | None:
+        return grain_of(self.schedule)
 
     def remade(self, parts: Sequence[Any]) -> Schedule:
         return type(self)(*parts)

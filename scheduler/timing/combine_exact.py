@@ -31,12 +31,14 @@ from scheduler.timing.crontab import Crontab
 from scheduler.timing.every import Every, WallEvery
 from scheduler.timing.moment import Moment
 from scheduler.timing.months import DAY_S
+from scheduler.timing.rrule import RRule
 from scheduler.timing.steps import Steps
 from scheduler.timing.wall import Pattern, first_fire_s, last_fire_s
 from scheduler.timing.window import Window
 from scheduler.timing.zone_table import PERIOD_S, Zone
 
 PATTERNS_MAX: Final = 64
+EACH_SECOND: Final = Every(1000, anchor=None, zone=None)
 
 
 class Searched(Protocol):
@@ -174,7 +176,8 @@ class Rest:
         if isinstance(of, Crontab) and len(left) < len(what):
             self.of = OnTheWall(AnyOf(patterns), of.table, of.floors_s)
         self.what: tuple[Schedule, ...] = tuple(left)
-        self._gaps = {id(part): _Gaps(of, part) for part in left if isinstance(part, Crontab) and is_whole(of)}
+        grain = grain_of(of)
+        self._gaps = {id(part): _Gaps(grain, part) for part in left if isinstance(part, Crontab) and grain is not None}
 
     def leap_from_ms(self, part: Schedule, fire_ms: int) -> int:
         """Return up to which moment *part* has all that could come after *fire_ms*, which it has."""
@@ -229,11 +232,20 @@ class _Gaps:
         return found
 
 
-def is_whole(schedule: Schedule) -> bool:
-    """Return whether we know that *schedule* has only moments in whole seconds."""
-    return isinstance(schedule, Crontab) or (
-        isinstance(schedule, Every) and schedule.period_ms % 1000 == 0 and schedule.anchor_ms % 1000 == 0
-    )
+def grain_of(schedule: Schedule) -> Schedule | None:
+    """
+    Return a crontab or a period that has every moment of *schedule*, and maybe more; None where we know of none.
+
+    Only whole seconds are of use: between two of them a crontab has no moment to leave room for.
+    """
+    if isinstance(schedule, Crontab):
+        return schedule
+    if isinstance(schedule, Every):
+        return schedule if schedule.period_ms % 1000 == 0 and schedule.anchor_ms % 1000 == 0 else None
+    if isinstance(schedule, WallEvery | RRule):
+        return EACH_SECOND
+    found: Schedule | None = getattr(schedule, "grain", None)
+    return found
 
 
 def _base(of: Schedule, crontab: Crontab, offset_s: int) -> CronPattern:

@@ -14,7 +14,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from scheduler.errors import InvalidScheduleError
-from scheduler.timing import Schedule, between, crontab, every, once, schedule_from_data
+from scheduler.timing import Schedule, between, crontab, every, once, rrule, schedule_from_data
 
 START = datetime(2026, 10, 24, 5, 30, tzinfo=UTC)
 START_MS = int(START.timestamp()) * 1000
@@ -315,6 +315,17 @@ def test_what_was_not_found_is_told() -> None:
             "2027-12-01T08:00",
         ),
         (every("1s", tz=BERLIN) - crontab("* * 0-22 * * *", tz=BERLIN), "2026-10-25T22:59:59", "2026-10-26T22:00"),
+        (
+            (every("1s", tz=BERLIN) & between("08:00", "20:00")) - crontab("* * * * * 6,0", tz=BERLIN),
+            "2026-10-23T18:00:00.001",
+            "2026-10-26T07:00",
+        ),
+        (
+            (every("2s", tz=BERLIN) | rrule("FREQ=SECONDLY;INTERVAL=3", tz=BERLIN))
+            - crontab("* * * * * 6,0", tz=BERLIN),
+            "2026-10-23T22:00",
+            "2026-10-25T23:00",
+        ),
     ],
     ids=lambda value: repr(value) if isinstance(value, Schedule) else "",
 )

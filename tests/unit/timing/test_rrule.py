@@ -132,6 +132,28 @@ def test_weeks_across_the_turn_of_the_year(parts: str, wkst: str, interval: int)
         assert schedule.previous(following) == fire
 
 
+@pytest.mark.parametrize("wkst", DAYS)
+@pytest.mark.parametrize("numbers", ["1", "53", "52,-1", "-53", "-52", "2,-2"])
+def test_weeks_by_number(numbers: str, wkst: str) -> None:
+    """A week belongs to the year that has four of its days, counted out day by day."""
+    wanted = {int(number) for number in numbers.split(",")}
+    shift = DAYS.index(wkst)
+    schedule = rrule(f"FREQ=YEARLY;WKST={wkst};BYWEEKNO={numbers};BYDAY={','.join(DAYS)}", start="2000-01-01")
+    after = datetime(2000, 1, 1, tzinfo=UTC) - timedelta(1)
+    expected: set[date] = set()
+    for number in range(41 * 365):
+        day = date(2000, 1, 1) + timedelta(days=number)
+        # Weeks that begin on another day than Monday: its middle, the fourth day, says whose the week is.
+        middle = day - timedelta(days=(day.weekday() - shift) % 7) + timedelta(days=3)
+        week = (middle.timetuple().tm_yday - 1) // 7 + 1
+        last = date(middle.year, 12, 31).timetuple().tm_yday
+        total = week + (last - middle.timetuple().tm_yday) // 7
+        if week in wanted or week - total - 1 in wanted:
+            expected.add(day)
+    found = {fire.date() for fire in schedule.upcoming(after, len(expected))}
+    assert found == expected
+
+
 @settings(max_examples=80, deadline=None)
 @given(rules(("HOURLY", "MINUTELY", "SECONDLY")), starts)
 def test_sub_daily_rules_against_dateutil(text: str, start: datetime) -> None:
