@@ -90,16 +90,16 @@ def test_asked_for_twice_the_next_two_are_left_out(bench: Bench) -> None:
 @pytest.mark.parametrize("change", ["pause and resume", "args", "remove from file", "another leader"])
 def test_nothing_that_happens_to_the_entry_brings_a_skipped_fire_back(bench: Bench, change: str) -> None:
     """P2: its due time has one outcome, and it is no run."""
-    bench.put(period="3s")
+    bench.put(period="2s")
     lead(bench, bench.win())
     _, due_ms = bench.store.registry.skip("e")
     if change == "pause and resume":
         bench.store.registry.pause("e")
         bench.store.registry.resume("e")
     elif change == "args":
-        bench.put(period="3s", args=msgspec.Raw(b"[1]"))
+        bench.put(period="2s", args=msgspec.Raw(b"[1]"))
     elif change == "remove from file":
-        bench.store.loads.publish({"e": bench.entry(period="3s", queue="q")}, clean=True, mistakes=(), by="b")
+        bench.store.loads.publish({"e": bench.entry(period="2s", queue="q")}, clean=True, mistakes=(), by="b")
     lead(bench, bench.win())
     wait_past(bench, due_ms)
     bench.promote()
