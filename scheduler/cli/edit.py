@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 import click
 
-from scheduler.cli.edit_options import Said, entries_of, entry_options, read_unset, show_entry
+from scheduler.cli.edit_options import Said, entries_of, entry_options, read_unset, show_entry, zone_of
 from scheduler.cli.group import Command
 from scheduler.cli.invocation import Invocation, say, who
 from scheduler.cli.names import not_found
@@ -40,12 +40,13 @@ def edit(
     Only what is said here changes. What is armed ahead follows within milliseconds; what is due goes on as it was. An entry of a file
     is changed in its file.
     """
-    said, taken_back = Said(sched, given), read_unset(unset)
-    if said.is_empty and not taken_back and task is None:
-        raise click.UsageError("say what is to change; `sched edit --help` lists it")
+    taken_back = read_unset(unset)
     before = sched.store.registry.state(name)
     if before.entry is None:
         _nobody(sched, name)
+    said = Said(sched, given, tz=None if "tz" in sched.told else zone_of(before.entry))
+    if said.is_empty and not taken_back and task is None:
+        raise click.UsageError("say what is to change; `sched edit --help` lists it")
     record = entries_of(sched, task).edit(
         name, task=task, when=said.when, args=said.args, kwargs=said.kwargs, unset=taken_back,
         revision=before.revision if revision is None else revision, by=who(), reason=reason, **said.options,

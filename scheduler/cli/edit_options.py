@@ -17,8 +17,8 @@ from scheduler.cli.moments import read_moment, show_moment, zone
 from scheduler.cli.view import EntryView, entry_data, views
 from scheduler.clock import from_ms
 from scheduler.config import nearest
-from scheduler.errors import SchedError
-from scheduler.model import EntryRecord
+from scheduler.errors import InvalidScheduleError, SchedError
+from scheduler.model import Entry, EntryRecord
 from scheduler.options import ENTRY_OPTIONS
 
 if TYPE_CHECKING:
@@ -119,14 +119,18 @@ class Said:
     """
     What the options of one call say.
 
+    Args:
+        tz: The zone in which times are read, unless one is given with them.
+
     Attributes:
         when: The schedule; None where none was given.
         args, kwargs: None where nothing was said.
         options: Those of `scheduler.entry` that were given.
     """
 
-    def __init__(self, sched: Invocation, given: Mapping[str, Any]) -> None:
-        self._tz = zone(given["tz"]) if given.get("tz") else sched.zone
+    def __init__(self, sched: Invocation, given: Mapping[str, Any], *, tz: str | None = None) -> None:
+        tz = given.get("tz") or tz
+        self._tz = zone(tz) if tz else sched.zone
         self._sched = sched
         self.when = self._when(given)
         self.args = None if given.get("args") is None else msgspec.json.decode(given["args"])
@@ -219,6 +223,16 @@ def read_unset(names: tuple[str, ...]) -> tuple[str, ...]:
             raise click.UsageError(f"--unset {name}: there is no such option{nearest(option, known)}")
         found.append(option)
     return tuple(found)
+
+
+def zone_of(entry: Entry) -> str | None:
+    """The zone in which *entry* fires, and in which its own times are meant."""
+    from scheduler.timing import schedule_from_data  # noqa: PLC0415
+
+    try:
+        return schedule_from_data(entry.schedule).zone
+    except InvalidScheduleError:
+        return None
 
 
 def entries_of(sched: Invocation, task: str | None) -> Entries:

@@ -141,6 +141,22 @@ def test_an_edit_says_what_it_changed(sched: Sched) -> None:
     assert (said.code, "nothing has changed" in said.err) == (0, True)
 
 
+def test_times_are_read_in_the_zone_of_the_entry(sched: Sched, store: Store) -> None:
+    """As in a file; unless a zone is given with them."""
+    sched("add", "e", "x", "--crontab", "0 9 * * *", "--tz", "Asia/Tokyo")
+
+    def until() -> int | None:
+        record = store.registry.get("e")
+        assert record is not None
+        assert record.entry is not None
+        return record.entry.until_ms
+
+    sched("edit", "e", "--until", "2030-01-01 09:00")
+    assert until() == 1_893_456_000_000
+    sched("--tz", "UTC", "edit", "e", "--until", "2030-01-01 09:00")
+    assert until() == 1_893_488_400_000
+
+
 def test_an_edit_must_say_something_of_an_entry_that_exists(sched: Sched) -> None:
     sched("add", "e", "x", "--every", "1h")
     assert sched("edit", "e").code == 2

@@ -54,7 +54,7 @@ def history(bench: Bench, name: str = "e") -> list[Run]:
 
 def test_an_armed_fire_is_settled_as_withdrawn_and_the_others_go_on(bench: Bench) -> None:
     """Who ordered it, and why, stands in the record."""
-    bench.put(period="1s")
+    bench.put(period="2s")
     term = bench.win()
     armed = lead(bench, term)
     _, due_ms = bench.store.registry.skip("e", by="ada@h", reason="holiday")
