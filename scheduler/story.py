@@ -156,7 +156,7 @@ def _skipped(facts: Facts, run: Run) -> Told:
     others = ""
     if run.count > 1:
         others = f", as were all {run.count:,} due times from {_short(run.due_ms, facts)} to {_short(run.to_ms, facts)}"
-    text = f"skipped ({run.outcome}): {_why_skipped(facts, run)}{others}"
+    text = f"skipped ({run.outcome}){others}: {_why_skipped(facts, run)}"
     moments = _moments(due=facts.due_ms, decided=run.finished_ms)
     return Told(due_ms=facts.due_ms, outcome=run.outcome, reason=text, moments=moments)
 
@@ -170,8 +170,7 @@ def _why_skipped(facts: Facts, run: Run) -> str:
         case OutcomeReason.PAUSED:
             return _why_paused(facts)
         case OutcomeReason.MAX_RUNS:
-            n = facts.entry.max_runs if facts.entry is not None else None
-            return f"its {n} runs were used up" if n else "its max_runs were used up"
+            return f"{_all_runs(facts.entry)} used up"
         case OutcomeReason.WITHDRAWN if not run.error:
             return "nobody had armed it when the entry was changed" + _changed_then(facts, run.finished_ms)
         case _:
@@ -228,8 +227,9 @@ def _changed_then(facts: Facts, at_ms: int) -> str:
 def _stands(facts: Facts, at: Standing, run: Run | None) -> Told:
     moments = _moments(due=facts.due_ms, armed=at.armed_ms)
     if at.place is Place.DELAYED and at.is_fire:
-        if facts.order is not None:
-            return _made(facts, OutcomeReason.WITHDRAWN, _ordered(facts, facts.order), moments)
+        against = _against_fire(facts)
+        if against is not None:
+            return _made(facts, *against, moments)
         moments["starts"] = at.at_ms
         late = f"will run at {_short(at.at_ms, facts)}{_put_off(facts)}"
         if at.at_ms <= facts.now_ms:
@@ -291,10 +291,16 @@ def _against(facts: Facts) -> tuple[str, str] | None:
             OutcomeReason.PAUSED,
             f"will be skipped (paused): the entry is paused {until}{_said(pause.by, pause.reason)}",
         )
+    return _against_fire(facts)
+
+
+def _against_fire(facts: Facts) -> tuple[str, str] | None:
+    """What keeps a fire from running even if it is armed."""
+    entry = facts.entry
     if facts.order is not None:
         return OutcomeReason.WITHDRAWN, _ordered(facts, facts.order)
-    if entry.max_runs is not None and facts.fired >= entry.max_runs:
-        return OutcomeReason.MAX_RUNS, f"will be skipped (max_runs): its {entry.max_runs} runs are used up"
+    if entry is not None and entry.max_runs is not None and facts.fired >= entry.max_runs:
+        return OutcomeReason.MAX_RUNS, f"will be skipped (max_runs): {_all_runs(entry)} used up"
     return None
 
 
@@ -445,6 +451,11 @@ _ENDS: dict[str, str] = {
 
 def _moments(**moments_ms: int) -> dict[str, int]:
     return {name: ms for name, ms in moments_ms.items() if ms}
+
+
+def _all_runs(entry: Entry | None) -> str:
+    n = entry.max_runs if entry is not None else None
+    return "its max_runs are" if n is None else "its one run is" if n == 1 else f"its {n:,} runs are"
 
 
 def _run(run: Run) -> str:

@@ -156,8 +156,8 @@ HOLDER = Run(id="77aa", state="SUCCESS", due_ms=at("08:00:00"), finished_ms=at("
         (
             skipped("missed", due_ms=at("07:00:00"), to_ms=at("10:00:00"), count=4),
             {"gap": (at("06:59:00"), at("11:30:00"))},
-            "skipped (missed): it was not promoted within 15s of its time, as no beat led from 06:59:00 to 11:30:00; "
-            "a newer due time stood for it (catchup='latest'), as were all 4 due times from 07:00:00 to 10:00:00.",
+            "skipped (missed), as were all 4 due times from 07:00:00 to 10:00:00: it was not promoted within 15s of its time, as no "
+            "beat led from 06:59:00 to 11:30:00; a newer due time stood for it (catchup='latest').",
         ),
         (
             skipped("missed"),
@@ -169,7 +169,7 @@ HOLDER = Run(id="77aa", state="SUCCESS", due_ms=at("08:00:00"), finished_ms=at("
             {"events": (Event(at("10:30:00"), "resume", "eva"), Event(at("08:30:00"), "pause", "adam", "holiday"))},
             "skipped (paused): the entry was paused from 08:30:00 to 10:30:00 by adam: holiday.",
         ),
-        (skipped("max_runs"), {"entry": entry(max_runs=5)}, "skipped (max_runs): its 5 runs were used up."),
+        (skipped("max_runs"), {"entry": entry(max_runs=5)}, "skipped (max_runs): its 5 runs are used up."),
         (
             skipped("withdrawn", error="skipped by eva: holiday"),
             {},
@@ -250,8 +250,9 @@ def test_an_armed_fire_says_when_it_runs_and_what_may_keep_it_from_that() -> Non
             {"order": SkipOrder(DUE, at("08:00:00"), "eva", "holiday")},
             "will be skipped (withdrawn): ordered at 08:00:00 by eva: holiday.",
         ),
+        (ARMED, {"entry": entry(max_runs=1), "fired": 1}, "will be skipped (max_runs): its one run is used up."),
     ],
-    ids=["waiting", "no worker", "ready", "retry", "held", "ordered to be skipped"],
+    ids=["waiting", "no worker", "ready", "retry", "held", "ordered to be skipped", "armed for nothing"],
 )
 def test_what_has_not_ended_is_told_with_its_place(standing: Standing, known: dict[str, Any], expected: str) -> None:
     """P5: a message is in exactly one place, and people can be told which."""
