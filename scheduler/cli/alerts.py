@@ -60,6 +60,8 @@ def alerts(sched: Invocation, history: bool, test: bool, n: int) -> int:
     if waiting := sched.store.alerts.waiting():
         notices = "1 notice waits" if waiting == 1 else f"{waiting} notices wait"
         say(f"sched: {notices} to be sent; `sched alerts --history` says what went wrong")
+    if dropped := sched.store.alerts.dropped():
+        say(f"sched: {dropped} had to make room for newer ones, ever: more than 1,000 waited for one hook")
     return Exit.OK
 
 

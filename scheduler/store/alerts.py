@@ -203,6 +203,10 @@ class Alerts:
         lines = self._connection.call("ZRANGE", self._keys.outbox, 0, -1)
         return sum(self._connection.pipeline([("LLEN", self._keys.outbox_line(line.decode())) for line in lines]))
 
+    def dropped(self) -> int:
+        """How many notices had to make room in the line of a hook, ever."""
+        return int(self._connection.call("HGET", self._keys.meta, "alerts_dropped") or 0)
+
     # ── raising ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def settle(

@@ -41,6 +41,9 @@ def test_what_is_wrong_is_shown_with_since_when(sched: Sched, store: Store) -> N
     assert "1m 30s" in said.out
     assert "eod has failed 3 times" in said.out
     assert "1 notice waits to be sent" in said.err
+    assert "make room" not in said.err
+    store.connection.call("HSET", store.keys.meta, "alerts_dropped", 3)
+    assert "3 had to make room for newer ones" in sched("alerts").err
     (alert,) = sched("alerts", "-o", "json").data
     assert (alert["kind"], alert["entry"], alert["failures"], alert["due"]) == ("failing", "eod", 3, None)
     assert alert["raised_at"].endswith("Z")
