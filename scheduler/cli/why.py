@@ -40,13 +40,14 @@ def why(sched: Invocation, name: str, time: str | None) -> None:
     """
     store = sched.store
     asker = Asker(sched, _record(store, name))
+    removed = asker.removed()
+    if removed:
+        say(f"sched: {removed}; what follows is what the history still has")
     if time is not None:
         asked_ms = read_moment(time, what="TIME", tz=sched.zone, now_ms=asker.now_ms, past=True)
         due_ms = asker.due_ms(asked_ms)
         if due_ms is None:
-            raise NotFoundError(
-                f"entry {asker.name!r} has no due time {'after' if asked_ms > asker.now_ms else 'before'} {iso(asked_ms)}"
-            )
+            raise NotFoundError(asker.nothing(asked_ms))
         if due_ms != asked_ms:
             which = "after" if due_ms > asked_ms else "before"
             asked = show_moment(asked_ms // 1000 * 1000, sched.zone)
@@ -56,9 +57,7 @@ def why(sched: Invocation, name: str, time: str | None) -> None:
         last_ms, next_ms = asker.due_ms(asker.now_ms), asker.next_ms()
         stories = [tell(asker.facts(due_ms)) for due_ms in (last_ms, next_ms) if due_ms is not None]
         if not stories:
-            raise NotFoundError(
-                f"entry {asker.name!r} has no due time, neither past nor to come; `sched show {asker.name}`"
-            )
+            raise NotFoundError(asker.nothing(None))
         told, following = stories[0], stories[1] if len(stories) > 1 else None
     if sched.wants_json:
         sched.out.data(told_data(told) | ({} if time is not None else {"next": following and told_data(following)}))
@@ -115,11 +114,36 @@ class Asker:
         due_ms = None if schedule is None else schedule.previous_ms(asked_ms + 1)
         for run in self._store.history.ended(self.name):
             if run.of_schedule and run.due_ms <= asked_ms:
-                # Within a stretch the schedule tells which; without one its end must do.
-                last_ms = min(max(run.due_ms, run.to_ms), asked_ms if schedule is not None else run.to_ms or run.due_ms)
-                newest_ms = run.due_ms if schedule is not None else last_ms
+                # Within a stretch the schedule tells which; without one whoever asks must know.
+                newest_ms = min(asked_ms, max(run.due_ms, run.to_ms)) if schedule is None else run.due_ms
                 return newest_ms if due_ms is None else max(due_ms, newest_ms)
         return due_ms
+
+    def removed(self) -> str:
+        """That the entry was removed, when and by whom; empty while it is in force."""
+        if self._record.entry is not None:
+            return ""
+        event = next((event for event in self._events if event.verb == "remove"), None)
+        if event is None:
+            return f"entry {self.name!r} was removed"
+        reason = f": {event.reason}" if event.reason else ""
+        return f"entry {self.name!r} was removed at {show_moment(event.at_ms // 1000 * 1000, self._sched.zone)} by {event.by}{reason}"
+
+    def nothing(self, asked_ms: int | None) -> str:
+        """That there is no due time to be told of: none at all, or none on that side of *asked_ms*."""
+        if self._record.entry is None:
+            oldest = None
+            for oldest in self._store.history.ended(self.name):  # noqa: B007 - the last of them is the oldest
+                pass
+            since = (
+                f"; its oldest record is of {show_moment(oldest.when_ms, self._sched.zone)}"
+                if oldest is not None
+                else ""
+            )
+            return f"nothing is known of entry {self.name!r} at that time{since or ', as none of its records is left'}"
+        if asked_ms is None:
+            return f"entry {self.name!r} has no due time, neither past nor to come; `sched show {self.name}`"
+        return f"entry {self.name!r} has no due time {'after' if asked_ms > self.now_ms else 'before'} {iso(asked_ms)}"
 
     def next_ms(self) -> int | None:
         """The next due time; a start that lies ahead is minded, everything else is for the story to tell."""

@@ -139,8 +139,14 @@ def test_a_due_time_that_the_schedule_no_longer_has_is_known_from_its_record(
     bench.store.registry.put(entry)
     assert why(sched, due_ms)["run"] == id_
     publish(bench.store)
-    told = why(sched, due_ms)
-    assert (told["outcome"], told["run"]) == ("promoted", id_), "also of a removed entry"
+    said = sched("why", "daily", iso(due_ms) or "", "-o", "json")
+    assert (said.data["outcome"], said.data["run"]) == ("promoted", id_), "also of a removed entry"
+    assert "entry 'daily' was removed at" in said.err
+    early = sched("why", "daily", iso(due_ms - HOUR_MS) or "")
+    assert early.code == 3
+    assert "nothing is known of entry 'daily' at that time; its oldest record is of" in early.err
+    last = sched("why", "daily")
+    assert (last.code, len(last.out.splitlines())) == (0, 1)
 
 
 def test_what_happened_before_the_history_is_unknown_and_said_to_be(sched: Sched, bench: Bench, term: Term) -> None:
