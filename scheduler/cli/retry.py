@@ -21,8 +21,9 @@ from scheduler.wire import FLAG_FIRE, Header, decode_header, encode_header, new_
 @click.command("retry", cls=Command)
 @click.argument("id", metavar="ID")
 @click.option("--force", is_flag=True, help="Run it even while another run of its entry has not ended.")
+@click.option("--reason", "-r", default="", metavar="TEXT", help="Why, for the others.")
 @click.pass_obj
-def retry(sched: Invocation, id: str, force: bool) -> int:
+def retry(sched: Invocation, id: str, force: bool, reason: str) -> int:
     """Run again what has failed, as a new run with the same arguments.
 
     The old run stays as it is; the new one names it. A run of an entry takes the entry's overlap slot: while another run
@@ -41,17 +42,21 @@ def retry(sched: Invocation, id: str, force: bool) -> int:
         return record is not None and record.entry is not None
 
     try:
-        header, body = repeated(body, id=id, by=who(), now_ms=int(store.queues.time_ms()), in_force=in_force)
+        header, body = repeated(
+            body, id=id, by=who(), reason=reason, now_ms=int(store.queues.time_ms()), in_force=in_force
+        )
     except UndecodableMessageError as error:
         raise RefusedError(f"run {id} would fail again: {error}") from None
     message = NewMessage(id=new_id(), body=body, queue=header.queue, priority=header.priority)
-    note = Note(verb="retry", entry=header.entry, by=who(), what=f"run {message.id} repeats {id}")
+    note = Note(verb="retry", entry=header.entry, by=who(), reason=reason, what=f"run {message.id} repeats {id}")
     submit(sched, message, entry=header.entry, force=force, note=note)
     sched.out.one(story_of(sched, message.id), data=story_data, facts=lambda story: story_facts(story, sched))
     return Exit.OK
 
 
-def repeated(body: bytes, *, id: str, by: str, now_ms: int, in_force: Callable[[str], bool]) -> tuple[Header, bytes]:
+def repeated(
+    body: bytes, *, id: str, by: str, now_ms: int, in_force: Callable[[str], bool], reason: str = ""
+) -> tuple[Header, bytes]:
     """
     The message that asks for the same as *body*, that of run *id*, once more; with its header. Pure.
 
@@ -59,7 +64,7 @@ def repeated(body: bytes, *, id: str, by: str, now_ms: int, in_force: Callable[[
     is a fire no more, so promotion lets it pass, and if it could expire, it may wait for as long as the old one might.
 
     Args:
-        by: Who asks for it.
+        by: Who asks for it, and *reason* why.
         in_force: Whether there is an entry of that name. A run of one that was removed is repeated as a call of its task.
 
     Raises:
@@ -82,6 +87,7 @@ def repeated(body: bytes, *, id: str, by: str, now_ms: int, in_force: Callable[[
         result_ttl_s=old.result_ttl_s,
         retry_of=id,
         by=by,
+        reason=reason,
     )
     return header, encode_header(header) + body[at:]
 

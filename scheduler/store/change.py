@@ -215,8 +215,10 @@ def _reschedules(old: Entry, new: Entry) -> bool:
 
 
 def _says_the_same(old: Entry | None, new: Entry | None) -> bool:
-    """Whether *new* is *old* but for the line of its file."""
-    return old is not None and new is not None and old != new and replace(old, source=new.source) == new
+    """Whether *new* is *old* but for the line of its file, or for how its author put it (``30`` or ``"30s"``)."""
+    if old is None or new is None or old == new:
+        return False
+    return replace(old, source=new.source, said=new.said) == new
 
 
 def only_renews(old: Entry, new: Entry) -> bool:

@@ -103,6 +103,14 @@ def test_what_is_put_again_is_replaced_and_the_same_is_no_change(app: App) -> No
     assert [note.verb for note in app.store.audit.notes(n=10)] == ["edit", "add"]
 
 
+def test_what_says_the_same_in_other_words_is_no_change(app: App) -> None:
+    """It is kept for the next edit, and nobody is told."""
+    before = app.entries.put("e", "x", every("1h"), jitter="30s")
+    after = app.entries.edit("e", jitter=30, overlap="skip")
+    assert (after.state, [note.verb for note in app.store.audit.notes(n=10)]) == (before.state, ["add"])
+    assert defined(app).said["options"] == {"jitter": 30, "overlap": "skip"}
+
+
 def test_an_edit_changes_what_it_says_and_nothing_else(app: App) -> None:
     """The rest is as its author said it, of whatever form."""
     app.entries.put(
