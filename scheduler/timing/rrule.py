@@ -137,7 +137,8 @@ class RRule(Schedule):
         dates = [moment.ms // DAY_MS for moment in recurrence.exdates if moment.is_date]
         self._set("_exception_days", frozenset(dates))
         times = [moment for moment in recurrence.exdates if not moment.is_date]
-        self._set("_exceptions_ms", frozenset(_instant_ms(moment, table) for moment in times))
+        instants_ms = [_rdate_ms(moment, 0, table) for moment in times]
+        self._set("_exceptions_ms", frozenset(ms for ms in instants_ms if ms is not None))
         first_ms = self.next_ms(UTC_S_MIN * 1000 - 1)
         if first_ms is None:
             raise InvalidScheduleError(f"rrule {shown(' '.join(lines))}: {self._why_never(table)}")
@@ -327,6 +328,8 @@ class _Occurrences:
                 f"rrule {rule.text()}: COUNT counts from the start, and there is none; give start="
             )
         self.first_ms = _instant_ms(begin, zone)
+        if start is None and rule.freq >= HOURLY:
+            self.first_ms = -_standard_offset_s(zone) * 1000
         self._count = rule.count
         # Worked out when it is first needed; UNTIL is known at once.
         self._last_ms = None if rule.count is not None else _until_ms(rule.until, zone)
@@ -375,7 +378,11 @@ def _search(rule: Rule, begin: Moment, zone: Zone, *, has_start: bool) -> _Searc
     if rule.freq >= HOURLY:
         names_days = rule.bymonth or rule.bymonthday or rule.byyearday or rule.byday
         days = _days(rule, rule.bymonthday, rule.byday, rule.bymonth) if names_days else None
-        return Ticks(rule, days, zone, _instant_ms(begin, zone) // 1000)
+        if not has_start:
+            offset_s = _standard_offset_s(zone)
+            return Ticks(rule, days, zone, -offset_s, offset_s)
+        start_s = _instant_ms(begin, zone) // 1000
+        return Ticks(rule, days, zone, start_s, zone.offset_s(start_s))
     hours = rule.byhour or (local_s // 3600 % 24,)
     minutes = rule.byminute or (local_s // 60 % 60,)
     seconds = rule.bysecond or (local_s % 60,)
@@ -443,6 +450,16 @@ def _first_passes_s(zone: Zone) -> list[int]:
     return floors_s
 
 
+def _standard_offset_s(zone: Zone) -> int:
+    """
+    Return the offset from UTC that *zone* has for good, daylight saving aside.
+
+    The grid of a rule without a start is laid by it, so that "every hour" is at the full hour in Singapore too, which in
+    1970 was half an hour behind.
+    """
+    return min(zone.offsets_s[-2:]) if zone.wrap_s != FOREVER_S else zone.offsets_s[-1]
+
+
 def _local_ms(moment: Moment, zone: Zone) -> int:
     return moment.ms + zone.offset_s(moment.ms // 1000) * 1000 if moment.is_utc else moment.ms
 
@@ -452,7 +469,7 @@ def _instant_ms(moment: Moment, zone: Zone) -> int:
 
 
 def _rdate_ms(moment: Moment, time_ms: int, zone: Zone) -> int | None:
-    """Return the instant of an RDATE, or None where the zone's clocks never show it."""
+    """Return the instant of an RDATE or EXDATE, or None where the zone's clocks never show it."""
     if moment.is_utc:
         return moment.ms
     local_ms = moment.ms + time_ms if moment.is_date else moment.ms

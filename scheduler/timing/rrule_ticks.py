@@ -47,15 +47,17 @@ class Ticks:
         "_zone",
     )
 
-    def __init__(self, rule: Rule, days: Days | None, zone: Zone, start_s: int) -> None:
+    def __init__(self, rule: Rule, days: Days | None, zone: Zone, start_s: int, offset_s: int) -> None:
         """
-        Begin at the instant *start_s*; *days* are those the rule allows, None for all.
+        Begin at the instant *start_s*, at which the zone is *offset_s* from UTC.
+
+        Args:
+            days: Those that the rule allows, None for all.
 
         Raises:
             InvalidScheduleError: The grid meets the hours allowed too rarely to be searched, or BYSETPOS leaves nothing.
         """
         unit_s = UNITS_S[rule.freq]
-        offset_s = zone.offset_s(start_s)
         local_s = start_s + offset_s
         self._zone = zone
         self._days = days

@@ -249,6 +249,24 @@ class TestTimeZones:
         for fire in schedule.upcoming(datetime(2026, 4, 4, 10, tzinfo=UTC), 12):
             assert fire.astimezone(ZoneInfo("Australia/Lord_Howe")).minute == 0
 
+    @pytest.mark.parametrize(
+        "zone", ["Asia/Singapore", "Asia/Kathmandu", "America/Caracas", "Africa/Monrovia", "Asia/Kolkata"]
+    )
+    def test_without_a_start_the_grid_is_that_of_the_zone_today(self, zone: str) -> None:
+        """Though in 1970, from which it is counted, some were parts of an hour apart."""
+        after = datetime(2026, 6, 3, 12, 1, tzinfo=UTC)
+        assert {fire[-2:] for fire in local(rrule("FREQ=HOURLY", tz=zone), 3, after)} == {"00"}
+        minutes = [fire[-2:] for fire in local(rrule("FREQ=MINUTELY;INTERVAL=20", tz=zone), 3, after)]
+        assert sorted(minutes) == ["00", "20", "40"]
+        assert local(rrule("FREQ=HOURLY;INTERVAL=12", tz=zone), 2, datetime(2026, 6, 2, 16, tzinfo=UTC))[0][-5:] in (
+            "00:00",
+            "12:00",
+        )
+
+    def test_an_exception_that_is_skipped_takes_nothing_away(self) -> None:
+        schedule = rrule("RRULE:FREQ=DAILY;BYHOUR=3\nEXDATE:20260329T023000", tz=BERLIN)
+        assert local(schedule, 1, datetime(2026, 3, 28, 12, tzinfo=UTC)) == ["26-03-29 03:00"]
+
     def test_both_passes_of_a_named_hour(self) -> None:
         schedule = rrule("FREQ=HOURLY;BYHOUR=2", start="2026-01-01T00:00", tz=BERLIN)
         fires = schedule.upcoming(datetime(2026, 10, 24, 12, tzinfo=UTC), 3)
