@@ -46,3 +46,17 @@ def test_what_is_made_by_hand_is_armed_followed_and_withdrawn(site: Site) -> Non
     entries.remove("mine")
     assert site.armed("there") == 0
     home.close()
+
+
+def test_a_thousand_pauses_that_end_at_once_cost_no_term(site: Site) -> None:
+    """They end in a few calls: a tick that took longer than the stall limit would cost the leader its term."""
+    site.write('for i in range(1_000):\n    entry(f"e{i}", noop, every("1h"))')
+    site.led("a")
+    wait_until(lambda: len(site.store.registry.all()) == 1_000, what="all entries")
+    paused = site.store.registry.pause_all(until_ms=int(site.now_ms()) + 1_500)
+    assert len(paused.changed) == 1_000
+    wait_until(lambda: not site.store.connection.call("HLEN", site.store.keys.paused), what="all to be resumed")
+    term = site.term()
+    assert term is not None
+    assert term.number == 1
+    assert sum(note.counts.get("resumed", 0) for note in site.store.audit.notes(n=10)) == 1_000
