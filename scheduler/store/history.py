@@ -19,6 +19,8 @@ RUNS_MAX = 10_000
 ENTRY_RUNS_MIN = 20
 """An entry's ring with fewer runs than this, or than are kept of each, has all that there were."""
 SCAN_CHUNK = 500
+DISORDER_MS = 3_600_000
+"""The rings are in the order in which ends were written; a worker that was cut off from Redis writes them later."""
 ASKED_EARLY_MS = 86_400_000
 """A fire may be cancelled before its due time, but it is armed not so long before."""
 
@@ -102,7 +104,7 @@ class History:
         """
         found = [run for run in self.in_flight() if choice.fits(run)]
         for run in self.ended(choice.entry):
-            if len(found) >= n or (choice.since_ms is not None and 0 < run.finished_ms < choice.since_ms):
+            if len(found) >= n or (choice.since_ms is not None and 0 < run.finished_ms < choice.since_ms - DISORDER_MS):
                 break  # what ended before that moment stands before it, and so does all that ended earlier
             if choice.fits(run):
                 found.append(run)
