@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 
+from scheduler.alarm import Alert, Kind
 from scheduler.config import Config
 from scheduler.model import Overlap, Skip
 from scheduler.store import Store, open_store
@@ -71,6 +72,9 @@ def test_every_script_does_its_work(anywhere: Bench) -> None:
     session.close()
     store.queues.purge("q")
     bench.check_places()
+    assert store.alerts.settle(Alert(id="1", kind=Kind.TEST, text="x", at_ms=bench.now_ms), ("https://example.com/x",))
+    (parcel,) = store.alerts.collect().parcels
+    assert store.alerts.sent(parcel, parcel.items, again_ms=None)
     store.loads.publish({}, clean=True, mistakes=(), by="b")
     store.leadership.resign(term.number, term.holder)
     assert bench.live() == set()
