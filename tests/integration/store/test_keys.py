@@ -40,6 +40,8 @@ def everything(bench: Bench) -> None:
     store.registry.pause("e0", until_ms=bench.now_ms + HOUR_MS)
     store.registry.resume("e0")
     store.registry.pause("e1")
+    store.registry.skip("e0", reason="holiday")
+    store.registry.pause_all(tag="nobody's")
     session, dying = bench.open(), bench.open()
     for ago_ms in (5_000, 4_000, 3_000):
         for overlap in Overlap:
