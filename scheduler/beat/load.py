@@ -1,8 +1,8 @@
 """
 Loads the schedule files in a process of its own, so that nothing in them can stop or hang the beat.
 
-    idle ──start──▶ running ──exit──▶ done (a reply, or why there is none)
-                        └──too long──▶ killed: done
+    waiting ──asked──▶ running ──exit──▶ done (a reply, or why there is none)
+                          └──too long──▶ killed: done
 
 The beat needs no task code: what comes back is definitions. A file that hangs, exits or crashes costs its load, not the leader.
 
@@ -24,7 +24,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, Self
 
 import msgspec
 
@@ -100,9 +100,9 @@ class Loaded(NamedTuple):
 
 
 class Loading:
-    """One load, running beside the beat."""
+    """One load, running beside the beat; the process waits until it is asked."""
 
-    def __init__(self, request: LoadRequest) -> None:
+    def __init__(self) -> None:
         self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the reply was read
         self._began_mono_s = time.monotonic()
         # -P: the user's folder must not come before our packages on the path.
@@ -112,10 +112,15 @@ class Loading:
             stdin=subprocess.PIPE,
             start_new_session=True,
         )
+
+    def ask(self, request: LoadRequest) -> Self:
+        """Begin. The process may have been waiting for this for long, with all but the files read."""
+        self._began_mono_s = time.monotonic()
         # Through a pipe, not as an argument: a URL may hold a password, and everybody can read arguments.
         assert self._process.stdin is not None
         with self._process.stdin as pipe, contextlib.suppress(BrokenPipeError):
             pipe.write(msgspec.json.encode(request))
+        return self
 
     @property
     def ended(self) -> bool:
@@ -147,11 +152,19 @@ class Loading:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
         self._output.close()
 
 
 def _failed(why: str) -> Loaded:
     return Loaded(LoadReply(failed=why), Definitions())
+
+
+def _prepare() -> None:
+    """Import what a load needs, before anybody waits for it."""
+    import scheduler.app  # noqa: PLC0415
+    import scheduler.loader  # noqa: F401, PLC0415
 
 
 def load_here(request: LoadRequest) -> tuple[LoadReply, list[bytes]]:
@@ -209,6 +222,7 @@ def main() -> None:
     os.dup2(2, 1)
     sys.path.append(str(Path.cwd()))
     try:
+        _prepare()
         reply, definitions = load_here(msgspec.json.decode(sys.stdin.buffer.read(), type=LoadRequest))
     except Exception as error:
         reply, definitions = LoadReply(failed=f"{type(error).__name__}: {error}"), []

@@ -34,6 +34,8 @@ from scheduler.wire import new_id
 HOUSE_S = 1.0
 LOOK_S = 0.5
 """How often a follower looks at the leader's counter: with a lease of 5 s, a dead leader is replaced within 6 s."""
+SPARE_ENTRIES_MIN = 10_000
+"""With so many entries, the process for the next load waits beforehand: then a change is in force that much sooner."""
 LOADING_LOOK_S = 0.02
 """How often we look whether the files have been loaded."""
 AWAY_S = 0.5
@@ -77,6 +79,7 @@ class Beat:
         self._promoter = Promoter(store, self._clock, default_queue=config.default_queue, lag_ms=FOLLOWER_LAG_MS)
         self._loading: Loading | None = None
         self._reload_wanted = False
+        self._spare: Loading | None = None
         self._unpublished: Loaded | None = None
         self._publishing: Publishing | None = None
         self._is_published = False
@@ -237,13 +240,15 @@ class Beat:
             self._reload_wanted = False
             if self._loading is not None:
                 self._loading.kill()
-            self._loading, self._only_renews = Loading(self._request), False
+            self._loading, self._only_renews = self._load(), False
         if self._loading is not None and (loaded := self._loading.poll()) is not None:
             self._loading, self._unpublished = None, loaded
             self._publishing, self._is_published = None, False
             _tell_load(loaded.reply)
         if self._unpublished is not None and self._publish(self._unpublished):
             # Kept until it is published: Redis may be away just now.
+            if self._unpublished.reply.entries >= SPARE_ENTRIES_MIN and self._spare is None:
+                self._spare = Loading()
             self._unpublished = self._publishing = None
             self._shown_mono_s = 0.0
         if time.monotonic() - self._shown_mono_s < HOUSE_S:
@@ -253,11 +258,19 @@ class Beat:
         self._heed_tables()
         self._shown_mono_s = time.monotonic()
 
+    def _load(self) -> Loading:
+        """Begin to load the files, in the process that waits for this if there is one."""
+        spare, self._spare = self._spare, None
+        if spare is not None and spare.ended:
+            spare.kill()
+            spare = None
+        return (spare or Loading()).ask(self._request)
+
     def _heed_tables(self) -> None:
         """Load again before a table is used up. What else the files say now waits until somebody asks for a load."""
         is_time = self._renew_at_ms is not None and self._clock.known and self._clock.now_ms() >= self._renew_at_ms
         if is_time and not self._reload_wanted and self._loading is None and self._unpublished is None:
-            self._loading, self._only_renews = Loading(self._request), True
+            self._loading, self._only_renews = self._load(), True
 
     def _renew(self, reply: LoadReply) -> None:
         entries = {entry.name: entry for entry in reply.asked}
@@ -336,8 +349,9 @@ class Beat:
 
     def _leave(self) -> None:
         self._lookout.stop()
-        if self._loading is not None:
-            self._loading.kill()
+        for loading in (self._loading, self._spare):
+            if loading is not None:
+                loading.kill()
         try:
             self._store.presence.leave(self._id)
         except StoreError:
