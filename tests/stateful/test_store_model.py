@@ -23,6 +23,7 @@ from scheduler.errors import FencedError, LeaseLostError
 from scheduler.fires import FireMaker, schedule_of
 from scheduler.model import Catchup, Entry, Outcome, Overlap, ResultRecord, Run, Skip
 from scheduler.store import Store, open_store
+from scheduler.store.backfill import Backfill, BackfillRun
 from scheduler.store.queues import CancelReply, NewMessage
 from scheduler.store.sessions import Session, WorkerInfo
 from scheduler.timing import every
@@ -51,6 +52,7 @@ class Seen(NamedTuple):
     bodies: set[str]
     places: list[str]
     waiting: dict[str, str]
+    lines: dict[str, list[str]]
     slots: dict[str, str]
     counters: dict[str, int]
     runs: list[dict[str, Any]]
@@ -135,6 +137,25 @@ class StoreMachine(RuleBasedStateMachine):
         message = NewMessage(new_id(), encode_body(header, Payload()), "a", at_ms)
         if self.store.queues.trigger(message, entry=name, force=force, call_id=new_id()).ok:
             self.born[message.id] = None
+
+    @rule(
+        name=st.sampled_from(sorted(ENTRIES)),
+        n=st.integers(1, 3),
+        overlap=st.sampled_from((Overlap.QUEUE, Overlap.QUEUE, Overlap.SKIP, Overlap.ALLOW)),
+        later=st.booleans(),
+    )
+    def backfill(self, name: str, n: int, overlap: Overlap, later: bool) -> None:
+        now_ms = int(self.store.queues.time_ms())
+        at_ms = now_ms + HOUR_MS if later else now_ms
+        asked = Backfill(
+            id=new_id(), entry=name, queue="a", from_ms=1, to_ms=n + 1, count=n, overlap=overlap, rate_s=1.0, asked_ms=now_ms,
+            starts_ms=at_ms, ends_ms=at_ms,
+        )  # fmt: skip
+        header = Header(task="t.x", queue="a", entry=name, overlap=overlap, due_ms=1, backfill=asked.id)
+        runs = [BackfillRun(new_id(), encode_body(header, Payload()), due_ms, at_ms) for due_ms in range(1, n + 1)]
+        assert self.store.backfills.start(asked, runs) == n
+        self.born |= {run.id: None for run in runs}
+        assert self.store.backfills.start(asked, runs) == 0, "they live"
 
     @rule(which=PICK, terminate=st.booleans())
     def cancel(self, which: int, terminate: bool) -> None:
@@ -372,6 +393,8 @@ class StoreMachine(RuleBasedStateMachine):
             assert holder in seen.bodies, f"{entry}: what waits for the slot is gone"
         for entry, holder in seen.slots.items():
             assert holder in seen.bodies, f"{entry}: the slot leaks"
+        for entry, line in seen.lines.items():
+            assert not line or entry in seen.slots, f"{entry}: nobody will ever pass the slot to its line"
 
     def counters_only_grow(self, seen: Seen) -> None:
         """What an observer relies on."""
@@ -435,14 +458,17 @@ class StoreMachine(RuleBasedStateMachine):
                 ("HKEYS", keys.messages),
                 *(("HGETALL", key) for key in (keys.waiting, keys.slots, keys.sessions)),
                 ("LRANGE", keys.runs, 0, -1),
+                *(("ZRANGE", keys.line(entry), 0, -1) for entry in ENTRIES),
                 *places,
             ]
         )
         waits = _texts(waiting)
+        lines = dict(zip(ENTRIES, found, strict=False))
         return Seen(
             bodies={id_.decode() for id_ in bodies},
             places=[*(id_.decode() for ids in found for id_ in ids), *waits.values()],
             waiting=waits,
+            lines={entry: [id_.decode() for id_ in line] for entry, line in lines.items()},
             slots=_texts(slots),
             counters={session: int(counter) for session, counter in _texts(counters).items()},
             runs=[msgspec.json.decode(run) for run in runs],
