@@ -37,6 +37,8 @@ AHEAD_MS: Final = 400 * DAY_MS
 """So far ahead a trigger is asked, and one fire farther."""
 BACK_MS_MAX: Final = 7 * DAY_MS
 """So far back: what was missed while no beat lived is found in the table."""
+PAST_SHARE: Final = 4
+"""And by this part of what is known ahead at most."""
 BACK_FIRES_MAX: Final = FIRES_MAX // 4
 AHEAD_FIRES_MAX: Final = FIRES_MAX - BACK_FIRES_MAX
 ALIKE_FIRES: Final = 50
@@ -162,7 +164,7 @@ class TriggerSchedule(Schedule):
                 return once(trigger.run_date).in_zone(self.zone or "UTC")
             ahead = _Asking(self.text, trigger, settling.now_ms)
             coming_ms = ahead.take(settling.now_ms + AHEAD_MS, AHEAD_FIRES_MAX, settling.patience.ask_s)
-            past = _past(self.text, trigger, settling, coming_ms)
+            past = _past(self.text, trigger, settling, coming_ms, is_over=ahead.is_over)
         if not past.is_alike:
             settling.notes.append(
                 f"{self.text} answers differently when it is asked at another moment, so each load of the files moves its fires"
@@ -278,12 +280,12 @@ class _Past(NamedTuple):
     is_alike: bool
 
 
-def _past(text: str, trigger: BaseTrigger, settling: Settling, coming_ms: Sequence[int]) -> _Past:
+def _past(text: str, trigger: BaseTrigger, settling: Settling, coming_ms: Sequence[int], *, is_over: bool) -> _Past:
     now_ms = settling.now_ms
     span_ms = BACK_MS_MAX
-    if len(coming_ms) > 1:
-        mean_ms = (coming_ms[-1] - coming_ms[0]) // (len(coming_ms) - 1)
-        span_ms = min(span_ms, mean_ms * BACK_FIRES_MAX // 2)
+    if coming_ms and not is_over:
+        # A table is renewed when it is half used up, and must not be so from the beginning.
+        span_ms = min(span_ms, (coming_ms[-1] - now_ms) // PAST_SHARE)
     deadline_mono_s = time.monotonic() + settling.patience.ask_s
     found_ms: list[int] = []
     again = 0

@@ -131,6 +131,24 @@ def test_tables_are_bounded() -> None:
     assert all(len(str(found.as_data())) < 17_000 for found in (daily, secondly, wild))
 
 
+def test_a_table_is_not_half_used_up_from_the_beginning() -> None:
+    """However little a slow or irregular trigger says in its time: else it would be asked without end."""
+    patience = Patience()
+    patience.spent_s = 1_000
+    for trigger in (
+        CronTrigger(second="*", timezone="UTC"),
+        Odd(lambda previous, now: now + timedelta(seconds=1 + now.second % 7 * now.minute)),
+        Odd(lambda previous, now: (time.sleep(0.002), now + HOUR)[1]),
+    ):
+        asked = as_schedule(trigger)
+        assert asked is not None
+        data = asked.in_zone("UTC").settled(Settling(ms(NOW), patience, [])).as_data()
+        renew_ms = renew_at_ms(data)
+        assert renew_ms is not None
+        assert data["from_ms"] <= ms(NOW)
+        assert renew_ms - ms(NOW) >= (data["until_ms"] - ms(NOW)) // 4
+
+
 def test_a_fire_years_away_is_in_the_table() -> None:
     """A leap day's entry has a next fire to show."""
     found, _ = settle(CronTrigger(month=2, day=29, timezone="UTC"))
