@@ -24,6 +24,7 @@ from scheduler.timing.cron_sets import (
     EVERY_MONTH,
     EVERY_SECOND,
     AnyOf,
+    Fill,
     remainder,
     shared,
 )
@@ -177,7 +178,11 @@ class Rest:
             self.of = OnTheWall(AnyOf(patterns), of.table, of.floors_s)
         self.what: tuple[Schedule, ...] = tuple(left)
         grain = grain_of(of)
-        self._gaps = {id(part): _Gaps(grain, part) for part in left if isinstance(part, Crontab) and grain is not None}
+        self._gaps: dict[int, _Gaps] = {}
+        for part in left:
+            fill = _fill_of(part)
+            if fill is not None and grain is not None:
+                self._gaps[id(part)] = _Gaps(grain, fill)
 
     def leap_from_ms(self, part: Schedule, fire_ms: int) -> int:
         """Return up to which moment *part* has all that could come after *fire_ms*, which it has."""
@@ -192,33 +197,33 @@ class Rest:
 
 class _Gaps:
     """
-    Where a crontab leaves room: the local times at which something else could fire and it does not.
+    Where a dense crontab (or a rule like one) leaves room: the local times that something else has and it has not.
 
-    After a moment that the crontab has, and up to the next change of clocks, it fires exactly at the times it names; so
-    the first time that it leaves out is where to look on.
+    After a moment that it has, and up to the next change of clocks, it fires exactly at the times it names; so the first
+    time that it leaves out is where to look on.
     """
 
-    __slots__ = ("_by_offset", "_crontab", "_of")
+    __slots__ = ("_by_offset", "_fill", "_of")
 
-    def __init__(self, of: Schedule, crontab: Crontab) -> None:
+    def __init__(self, of: Schedule, fill: Fill) -> None:
         self._of = of
-        self._crontab = crontab
+        self._fill = fill
         self._by_offset: dict[int, AnyOf] = {}
 
     def last_full_ms(self, fire_ms: int) -> int:
-        tile, shift_s = _tile(self._crontab.table, fire_ms // 1000)
-        table = self._crontab.table
+        table = self._fill.table
+        tile, shift_s = _tile(table, fire_ms // 1000)
         offset_s = table.offsets_s[tile]
         end_s = (table.starts_s[tile + 1] if tile + 1 < len(table.starts_s) else table.wrap_s) + shift_s
         free_s = self._free(offset_s).at_or_after(fire_ms // 1000 + offset_s + 1)
         return min(end_s, UTC_S_MAX + 1 if free_s is None else free_s - offset_s) * 1000 - 1
 
     def first_full_ms(self, fire_ms: int) -> int:
-        table = self._crontab.table
+        table = self._fill.table
         tile, shift_s = _tile(table, fire_ms // 1000)
         offset_s = table.offsets_s[tile]
         # Below its floor a tile shows times that have passed already, and are not repeated.
-        start_s = max(table.starts_s[tile], self._crontab.floors_s[tile] - offset_s) + shift_s
+        start_s = max(table.starts_s[tile], self._fill.floors_s[tile] - offset_s) + shift_s
         free_s = self._free(offset_s).at_or_before(fire_ms // 1000 + offset_s - 1)
         first_s = max(start_s, UTC_S_MIN, UTC_S_MIN if free_s is None else free_s - offset_s + 1)
         return min(first_s * 1000, fire_ms)
@@ -226,10 +231,18 @@ class _Gaps:
     def _free(self, offset_s: int) -> AnyOf:
         found = self._by_offset.get(offset_s)
         if found is None:
-            assert self._crontab.pattern is not None
-            base = _base(self._of, self._crontab, offset_s)
-            found = self._by_offset[offset_s] = AnyOf(remainder(base, self._crontab.pattern))
+            base = _base(self._of, self._fill.table, offset_s)
+            found = self._by_offset[offset_s] = AnyOf(remainder(base, self._fill.pattern))
         return found
+
+
+def _fill_of(part: Schedule) -> Fill | None:
+    """Return the local times that *part* fires at, if it is a crontab or like one."""
+    if isinstance(part, RRule):
+        return part.fill
+    if isinstance(part, Crontab) and part.pattern is not None:
+        return Fill(part.pattern, part.table, part.floors_s)
+    return None
 
 
 def grain_of(schedule: Schedule) -> Schedule | None:
@@ -248,8 +261,8 @@ def grain_of(schedule: Schedule) -> Schedule | None:
     return found
 
 
-def _base(of: Schedule, crontab: Crontab, offset_s: int) -> CronPattern:
-    """Return local times among which all moments of *of* are, as long as the crontab's zone is *offset_s* from UTC."""
+def _base(of: Schedule, table: Zone, offset_s: int) -> CronPattern:
+    """Return local times among which all moments of *of* are, as long as the zone *table* is *offset_s* from UTC."""
     seconds, minutes, hours = EVERY_SECOND, EVERY_MINUTE, EVERY_HOUR
     if isinstance(of, Every):
         period_s, local_s = of.period_ms // 1000, (of.anchor_ms // 1000 + offset_s) % DAY_S
@@ -262,7 +275,7 @@ def _base(of: Schedule, crontab: Crontab, offset_s: int) -> CronPattern:
             elif period_s % 3600 == 0:
                 minutes = 1 << local_s // 60 % 60
                 hours = _grid(local_s // 3600, period_s // 3600, 24) if DAY_S % period_s == 0 else EVERY_HOUR
-    elif isinstance(of, Crontab) and of.pattern is not None and of.table is crontab.table:
+    elif isinstance(of, Crontab) and of.pattern is not None and of.table is table:
         return of.pattern
     return CronPattern(seconds, minutes, hours, EVERY_DAY, EVERY_MONTH)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from scheduler.timing.cron_pattern import CronPattern, cron_pattern
-from scheduler.timing.months import KINDS, kind_days
+from scheduler.timing.months import KINDS, kind_days, kind_weekday
+from scheduler.timing.zone_table import Zone
 
 EVERY_SECOND: Final = (1 << 60) - 1
 EVERY_MINUTE: Final = EVERY_SECOND
@@ -45,6 +46,21 @@ def remainder(one: CronPattern, other: CronPattern) -> list[CronPattern]:
     return [pattern for pattern in found if pattern is not None]
 
 
+class Fill(NamedTuple):
+    """
+    Local times at every one of which something fires, wherever its zone shows them.
+
+    Attributes:
+        pattern: The local times.
+        table: The zone.
+        floors_s: Its rule for gaps and folds, see `Zone.floors_s`.
+    """
+
+    pattern: CronPattern
+    table: Zone
+    floors_s: list[int]
+
+
 class AnyOf:
     """The times that at least one of some patterns matches."""
 
@@ -63,6 +79,27 @@ class AnyOf:
         """Return the last match that is not after *local_s*, or None if there is none."""
         found = [pattern.at_or_before(local_s) for pattern in self._patterns]
         return max((match_s for match_s in found if match_s is not None), default=None)
+
+
+def days_matching(month_days: Sequence[int], weekdays: Sequence[int]) -> tuple[int, ...]:
+    """
+    Return for each kind of month which of its days match both, as `CronPattern` takes them.
+
+    Args:
+        month_days: Days of the month, negative ones from its end; none: all.
+        weekdays: 0 is Monday; none: all.
+    """
+    masks = []
+    for kind in range(KINDS):
+        length = kind_days(kind)
+        numbers = [day if day > 0 else length + 1 + day for day in month_days] or range(1, length + 1)
+        matching = [
+            day
+            for day in numbers
+            if 1 <= day <= length and (not weekdays or (kind_weekday(kind, day) - 1) % 7 in weekdays)
+        ]
+        masks.append(sum(1 << day for day in set(matching)))
+    return tuple(masks)
 
 
 def _pattern(seconds: int, minutes: int, hours: int, days: tuple[int, ...], months: int) -> CronPattern | None:

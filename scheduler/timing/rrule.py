@@ -18,6 +18,8 @@ from typing import Any, Final, Protocol
 
 from scheduler.errors import InvalidScheduleError
 from scheduler.timing.base import UTC_S_MAX, UTC_S_MIN, Schedule
+from scheduler.timing.cron_pattern import CronPattern
+from scheduler.timing.cron_sets import EVERY_HOUR, EVERY_MINUTE, EVERY_MONTH, EVERY_SECOND, Fill, days_matching
 from scheduler.timing.moment import Moment, read_moment, shown_ms, times_shown
 from scheduler.timing.months import DAY_S
 from scheduler.timing.rrule_days import DayRule, Days, days_of
@@ -26,7 +28,9 @@ from scheduler.timing.rrule_text import (
     CACHED_MAX,
     DAILY,
     HOURLY,
+    MINUTELY,
     MONTHLY,
+    SECONDLY,
     WEEKLY,
     YEARLY,
     Recurrence,
@@ -216,6 +220,28 @@ class RRule(Schedule):
         return f"rrule({data['text']!r}{''.join(options)})"
 
     @property
+    def fill(self) -> Fill | None:
+        """The local times that it names, if they are a crontab's in all but name: nothing is counted, chosen or left out."""
+        rules = self._recurrence.rules
+        if len(rules) != 1 or self._recurrence.exrules or self._recurrence.exdates:
+            return None
+        rule = rules[0]
+        is_plain = not (rule.bysetpos or rule.byweekno or rule.byyearday or any(n for n, _ in rule.byday))
+        if not is_plain or rule.count is not None or rule.until is not None:
+            return None
+        begin_s = 0 if self._start is None else _local_ms(self._start, self._zone) // 1000
+        masks = _masks(rule, begin_s, has_start=self._start is not None)
+        if masks is None:
+            return None
+        seconds, minutes, hours = masks
+        days = days_matching(rule.bymonthday, [day for _, day in rule.byday])
+        months = sum(1 << month for month in rule.bymonth) or EVERY_MONTH
+        floors_s = _first_passes_s(self._zone)
+        if rule.freq >= HOURLY:
+            floors_s = self._zone.floors_s(run_gaps=False, fold_once=False)
+        return Fill(CronPattern(seconds, minutes, hours, days, months), self._zone, floors_s)
+
+    @property
     def _has_exceptions(self) -> bool:
         return bool(self._exceptions_ms or self._exception_days or self._exception_rules)
 
@@ -397,6 +423,30 @@ def _search(rule: Rule, begin: Moment, zone: Zone, *, has_start: bool) -> _Searc
         if not times_s:
             raise InvalidScheduleError(f"BYSETPOS chooses none of the {of_day} moments of each day")
     return _OnTheWall(DayTimes(days, times_s, phase, local_s), zone)
+
+
+def _masks(rule: Rule, begin_s: int, *, has_start: bool) -> tuple[int, int, int] | None:
+    """Return the seconds, minutes and hours of each day that *rule* names, or None where they differ from day to day."""
+    named = (
+        rule.freq == DAILY
+        or (rule.freq == WEEKLY and rule.byday)
+        or (rule.freq == MONTHLY and (rule.byday or rule.bymonthday))
+    )
+    if rule.freq < HOURLY:
+        if rule.interval > 1 or not named:
+            return None
+        hours, minutes, seconds = (begin_s // 3600 % 24,), (begin_s // 60 % 60,), (begin_s % 60,)
+        return _bits(rule.bysecond or seconds), _bits(rule.byminute or minutes), _bits(rule.byhour or hours)
+    if has_start or rule.interval > 1:
+        # The grid of a start may lie anywhere, and shifts where clocks do.
+        return None
+    seconds_of_minute = _bits(rule.bysecond) or (EVERY_SECOND if rule.freq == SECONDLY else 1)
+    minutes_of_hour = _bits(rule.byminute) or (EVERY_MINUTE if rule.freq >= MINUTELY else 1)
+    return seconds_of_minute, minutes_of_hour, _bits(rule.byhour) or EVERY_HOUR
+
+
+def _bits(values: tuple[int, ...]) -> int:
+    return sum(1 << value for value in values)
 
 
 def _times_of_day(rule: Rule) -> int:

@@ -21,6 +21,7 @@ START_MS = int(START.timestamp()) * 1000
 # Through the night in which Berlin's clocks are put back.
 FROM_MS = START_MS + 12 * 3_600_000
 SPAN_MS = 18 * 3_600_000
+HOURS = ",".join(map(str, range(24)))
 BERLIN, NEW_YORK = "Europe/Berlin", "America/New_York"
 
 SIMPLE = [
@@ -321,6 +322,18 @@ def test_what_was_not_found_is_told() -> None:
             "2026-10-26T07:00",
         ),
         (
+            every("10s", tz=BERLIN) - rrule("FREQ=SECONDLY;BYDAY=SA,SU", tz=BERLIN),
+            "2026-10-23T22:00",
+            "2026-10-25T23:00",
+        ),
+        (every("5m", tz=BERLIN) - rrule("FREQ=MINUTELY;BYMONTH=12", tz=BERLIN), "2026-11-30T23:00", "2026-12-31T23:00"),
+        (
+            # Two o'clock comes again when clocks are put back, and a daily rule has only the first.
+            every("1h", tz=BERLIN) - rrule(f"FREQ=DAILY;BYMONTH=1,2,3,4,5,6,7,8,9,10,11;BYHOUR={HOURS}", tz=BERLIN),
+            "2026-12-31T22:30",
+            "2027-10-31T01:00",
+        ),
+        (
             (every("2s", tz=BERLIN) | rrule("FREQ=SECONDLY;INTERVAL=3", tz=BERLIN))
             - crontab("* * * * * 6,0", tz=BERLIN),
             "2026-10-23T22:00",
@@ -332,7 +345,7 @@ def test_what_was_not_found_is_told() -> None:
 def test_long_rows_of_exceptions_are_leapt_over(dense: Schedule, after: str, following: str) -> None:
     """Both ways, and within 50 ms."""
     first, second = (datetime.fromisoformat(text).replace(tzinfo=UTC) for text in (after, following))
-    if "6,0" in repr(dense) or "12 *" in repr(dense):
+    if any(text in repr(dense) for text in ("6,0", "12 *", "SA,SU", "BYMONTH=12")):
         first -= timedelta(milliseconds=1)
     started_s = time.perf_counter()
     assert dense.next(first) == second
@@ -345,13 +358,21 @@ def test_long_rows_of_exceptions_are_leapt_over(dense: Schedule, after: str, fol
     assert dense.next(earlier) == second
 
 
-@settings(max_examples=60, deadline=None)
+RULES = (
+    "FREQ=MINUTELY;BYHOUR=1,2,3",
+    "FREQ=HOURLY;BYMINUTE=0,10,20,30,40,50;BYDAY=SU",
+    f"FREQ=DAILY;BYHOUR=1,2,3;BYMINUTE={','.join(map(str, range(60)))}",
+)
+
+
+@settings(max_examples=80, deadline=None)
 @given(
     st.sampled_from(
         [every("20m", tz=BERLIN), every("30s", tz=BERLIN), every("7m", tz=BERLIN), crontab("* * * * *", tz=BERLIN)]
     ),
     st.sampled_from(
         [
+            *RULES,
             "* * * * *",
             "*/10 * * * *",
             "* 1-3 * * *",
@@ -368,7 +389,7 @@ def test_leaps_miss_nothing_around_a_change_of_clocks(
     of: Schedule, text: str, rule: tuple[str, str], spring: bool
 ) -> None:
     """Against taking the sets apart, one by one."""
-    what = crontab(text, tz=BERLIN, gap=rule[0], fold=rule[1])
+    what = rrule(text, tz=BERLIN) if "FREQ" in text else crontab(text, tz=BERLIN, gap=rule[0], fold=rule[1])
     start_ms = int(datetime(2026, *((3, 28) if spring else (10, 24)), 20, tzinfo=UTC).timestamp()) * 1000
     end_ms = start_ms + 12 * 3_600_000
 
