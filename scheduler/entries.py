@@ -347,7 +347,14 @@ def _check_unset(name: str, unset: Collection[str], given: Mapping[str, Any]) ->
 
 
 def _options_said(entry: Entry) -> dict[str, Any]:
-    """The options that the author of *entry* gave, as `scheduler.entry` takes them."""
+    """
+    The options that the author of *entry* gave, as `scheduler.entry` takes them.
+
+    Raises:
+        RefusedError: It was written to Redis by something else, and nobody knows.
+    """
+    if "options" not in entry.said:
+        raise RefusedError(f"entry {entry.name!r}: what its author said was not kept; put it anew, whole")
     return {option: _revived(option, value) for option, value in entry.said.get("options", {}).items()}
 
 

@@ -38,6 +38,7 @@ class Status(msgspec.Struct, frozen=True):
     workers: list[LiveWorker]
     queues: list[QueueView]
     load: LoadInfo
+    paused: int
     clock_skew_s: float
     alerts: list[Alert]
 
@@ -67,6 +68,7 @@ def _look(sched: Invocation) -> Status:
         workers=store.sessions.workers(),
         queues=queue_views(sched),
         load=store.loads.info(),
+        paused=store.registry.paused_count(),
         clock_skew_s=skew_s,
         alerts=store.alerts.open(),
     )
@@ -83,6 +85,7 @@ def status_data(status: Status) -> dict[str, Any]:
             for queue in status.queues
         },
         "clock_skew_s": round(status.clock_skew_s, 6),
+        "paused": status.paused,
         "alerts": [
             {"kind": str(alert.kind), "entry": alert.entry or None, "text": alert.text} for alert in status.alerts
         ],
@@ -148,6 +151,7 @@ def _facts(status: Status, sched: Invocation) -> Iterator[tuple[str, str]]:
     yield "alerts", _alerts_text(status.alerts)
     yield "need files", _overdue_text(status.beats)
     yield "differing", _files_text(status)
+    yield "paused", f"{status.paused} {'entry' if status.paused == 1 else 'entries'}" if status.paused else ""
     if abs(status.clock_skew_s) >= SKEW_SHOWN_S:
         where = "ahead of" if status.clock_skew_s > 0 else "behind"
         yield "clock", f"this host is {abs(status.clock_skew_s):.3f} s {where} Redis, whose clock decides"

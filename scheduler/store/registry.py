@@ -83,6 +83,10 @@ class RegistryStore:
         """The registry's revision: it grows with each change."""
         return int(self._connection.call("HGET", self._keys.meta, "revision") or 0)
 
+    def paused_count(self) -> int:
+        """How many entries are paused."""
+        return int(self._connection.call("HLEN", self._keys.paused))
+
     def changed_since(self, revision: int) -> tuple[int, list[EntryRecord]]:
         """The registry's revision, and the entries that changed after *revision*, removed ones included. 0: all of them."""
         reading = Reading(self._connection, self._keys, revision=revision)

@@ -243,3 +243,13 @@ def test_a_trigger_that_must_be_asked_again_needs_its_file(app: App) -> None:
 
     with pytest.raises(InvalidScheduleError, match="declare it in a schedule file"):
         app.entries.put("e", "x", Odd())
+
+
+def test_an_entry_whose_author_is_not_known_is_not_guessed_at(app: App, store: Store) -> None:
+    """An edit would take all that it does not say back to the defaults."""
+    store.registry.put(Entry(name="e", task="x", queue="q", schedule=every("1h").as_data(), origin=Origin.HAND))
+    with pytest.raises(RefusedError, match="put it anew, whole"):
+        app.entries.edit("e", jitter="1s")
+    app.entries.put("e", "x", every("1h"), queue="q")
+    app.entries.edit("e", jitter="1s")
+    assert defined(app).queue == "q"

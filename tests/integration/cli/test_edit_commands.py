@@ -219,6 +219,8 @@ def test_all_are_paused_and_resumed(sched: Sched, store: Store) -> None:
     assert (sorted(said.data["paused"]), said.data["left"]) == (["a", "b"], ["c"])
     assert said.data["until"] is not None
     assert "paused by name, left so: 1 entry (c)" in sched("pause", "--all").out
+    assert "paused: 3 entries" in sched("status").out
+    assert sched("status", "-o", "json").data["paused"] == 3
     assert sched("resume", "--all", "--tag", "x", "-o", "json").data["resumed"] == ["b"]
     said = sched("resume", "--all")
     assert "resumed: 1 entry (a)" in said.out
