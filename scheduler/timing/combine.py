@@ -128,9 +128,12 @@ class Combination(Schedule):
 
     def _finds_nothing(self) -> bool:
         try:
-            return self.next_ms((LOOK_FROM - EPOCH) // MILLISECOND) is None
+            self.next_within((LOOK_FROM - EPOCH) // MILLISECOND, Steps())
+        except OutOfStepsError:
+            return True
         except InvalidScheduleError:
-            return False  # An entry's name is missing.
+            pass  # An entry's name is missing.
+        return False  # It found something, or came to its end.
 
     def _refuse_if_never(self) -> None:
         """
@@ -139,7 +142,7 @@ class Combination(Schedule):
         It is seen where the search comes to its end within few steps; whether one that goes on ever finds something, only
         a longer one could tell (see `warnings`). Before all zones and names are known, nothing can be said.
         """
-        if self.zone is None or any(part.zone is None or part.STEP_COST > CHEAP for part in self.parts):
+        if self.zone is None or any(part.zone is None for part in self.parts) or _is_slow(self):
             return
         try:
             if self.next_within(UTC_S_MIN * 1000 - 1, Steps(FIRST_STEPS)) is not None:
@@ -449,6 +452,13 @@ def _previous_or_none(part: Schedule, before_ms: int, steps: Steps, sharers: int
     if isinstance(part, Combination):
         return steps.spare(part, sharers, partial(part.previous_within, before_ms, steps))
     return part.previous_within(before_ms, steps)
+
+
+def _is_slow(part: Schedule | Window) -> bool:
+    """Return whether asking *part* may run somebody else's code."""
+    if isinstance(part, _NESTED):
+        return any(map(_is_slow, part.parts))
+    return part.STEP_COST > CHEAP
 
 
 def _part_text(part: Schedule | Window, zones: list[str | None]) -> str:

@@ -292,6 +292,8 @@ def test_what_was_not_found_is_told() -> None:
         "from 2026 on; it may never fire",
     )
     assert (every(days=1, at="09:00", tz=BERLIN) & between("09:00", "17:00")).warnings() == ()
+    # What has come to its end was found while it lasted.
+    assert (once("2025-01-01T12:00", tz=BERLIN) & between("09:00", "17:00")).warnings() == ()
 
 
 @pytest.mark.parametrize(
