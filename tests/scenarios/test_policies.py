@@ -169,7 +169,8 @@ class Story:
         """What differs from the last look, as lines."""
         look = self.stage.look()
         labels = self.labels(self.before) | self.labels(look)
-        lines = [self.of_record(run, labels) for run in look.runs]
+        # Entries in order; which of two comes first in the same millisecond depends on ids, and so on the namespace.
+        lines = [self.of_record(run, labels) for run in sorted(look.runs, key=lambda run: run.entry)]
         told = {run.id for run in look.runs}
         ids = [*look.bodies, *(id_ for id_ in self.before.bodies if id_ not in look.bodies)]
         for id_ in sorted(ids, key=lambda id_: (self.order(id_, look), labels[id_])):

@@ -19,6 +19,7 @@ from scheduler.errors import StoreError
 from tests.support.server import raw
 from tests.support.wait import wait_until
 
+LOOKS_MAX = 10_000
 LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 
 
@@ -44,9 +45,19 @@ class SteppedServer:
         self._tell(f"{seconds:+g}s")
 
     def stand_at(self, moment_ms: int) -> None:
-        """Stop its clock at a moment."""
+        """
+        Stop its clock at a moment.
+
+        Valkey looks at the clock once in a millisecond and counts on by itself until then: so this waits until it has looked, and
+        it stands within that millisecond. (Two microseconds later: what the library makes of a fraction may be rounded down.)
+        """
         at = datetime.fromtimestamp(moment_ms // 1000, UTC)
-        self._tell(f"{at:%Y-%m-%d %H:%M:%S}.{moment_ms % 1000:03}")
+        self._tell(f"{at:%Y-%m-%d %H:%M:%S}.{moment_ms % 1000:03}002")
+        for _ in range(LOOKS_MAX):
+            seconds, micros = self._connection.call("TIME")
+            if int(seconds) * 1000 + int(micros) // 1000 == moment_ms:
+                return
+        raise AssertionError(f"the server's clock does not come to {moment_ms}")
 
     def __enter__(self) -> SteppedServer:
         self.step_to(0)
@@ -62,9 +73,11 @@ class SteppedServer:
             [*command, "--dir", str(self._folder)], env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         wait_until(self._answers, what="a server with a clock of its own")
+        self._connection = raw(self.url)
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._connection.close()
         self._process.kill()
         self._process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
