@@ -368,7 +368,8 @@ def next_to_skip_ms(record: EntryRecord, now_ms: int, *, promoted_ms: int) -> in
     assert entry is not None, record.name
     if not entry.enabled:
         raise RefusedError(f"{what} is disabled: it has no next fire to skip")
-    if record.pause is not None:
+    pause = record.pause
+    if pause is not None and (pause.until_ms is None or pause.until_ms > now_ms):
         raise RefusedError(f"{what} is paused: it has no next fire to skip; `sched resume {record.name}` first")
     try:
         schedule = schedule_of(entry)

@@ -148,6 +148,13 @@ def test_there_must_be_a_next_fire(bench: Bench) -> None:
             bench.store.registry.skip(name)
     with pytest.raises(NotFoundError):
         bench.store.registry.skip("nobody")
+    bench.put("resuming")
+    until_ms = bench.now_ms + 20
+    bench.store.registry.pause("resuming", until_ms=until_ms)
+    wait_past(bench, until_ms)
+    assert bench.store.registry.skip("resuming")[1] > until_ms, (
+        "its pause is over, though no leader has taken note of it"
+    )
 
 
 def test_a_moment_that_has_come_is_not_skipped(bench: Bench) -> None:
