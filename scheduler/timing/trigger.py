@@ -169,16 +169,15 @@ class TriggerSchedule(Schedule):
             settling.notes.append(
                 f"{self.text} answers differently when it is asked at another moment, so each load of the files moves its fires"
             )
-        fires, count = encode_fires(past.fires_ms + coming_ms)
-        from_ms = past.from_ms
-        if count < len(past.fires_ms) + len(coming_ms) and count < 2 * len(past.fires_ms):
-            # Too irregular to be short: what comes matters more than what was.
-            fires, count = encode_fires(coming_ms)
-            from_ms = settling.now_ms
-            known_ms = coming_ms[:count]
-        else:
-            known_ms = (past.fires_ms + coming_ms)[:count]
-        is_all = ahead.is_over and (not coming_ms or known_ms[-1] == coming_ms[-1])
+        past_ms, from_ms = past.fires_ms, past.from_ms
+        fires, count = encode_fires(past_ms + coming_ms)
+        if count // PAST_SHARE < len(past_ms) and count < len(past_ms) + len(coming_ms):
+            # Too irregular for the text to hold them all, and what comes matters more than what was.
+            past_ms = past_ms[len(past_ms) - count // PAST_SHARE :]
+            from_ms = past_ms[0] - 1 if past_ms else settling.now_ms
+            fires, count = encode_fires(past_ms + coming_ms)
+        known_ms = (past_ms + coming_ms)[:count]
+        is_all = ahead.is_over and len(known_ms) == len(past_ms) + len(coming_ms)
         return Table(
             text=self.text,
             fires=fires,

@@ -303,11 +303,8 @@ def test_a_path_starts_at_the_file_that_names_it(write: Write, tmp_path: Path, m
     ],
     ids=["empty", "text", "cut", "binary", "long", "interval"],
 )
-def test_a_file_that_cannot_be_read_is_a_mistake_of_its_entry(
-    text: str | bytes, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_cannot_be_read_is_a_mistake_of_its_entry(text: str | bytes, told: str, tmp_path: Path) -> None:
     """P12."""
-    monkeypatch.setattr(settling, "ANSWER_S_MAX", 0.5)
     path = tmp_path / "days.ics"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(InvalidScheduleError, match=told):
