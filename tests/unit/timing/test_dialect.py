@@ -136,10 +136,10 @@ def test_drawn_fields_are_drawn_by_the_entrys_name() -> None:
 def test_what_cannot_be_read_is_refused_at_once(expr: Any, told: str) -> None:
     """One class of error, naming the expression, in some milliseconds however long it is (trap 1)."""
     dialect("* * * * *")
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(InvalidScheduleError, match=told) as caught:
         dialect(expr)
-    assert time.perf_counter() - began < 0.05
+    assert time.process_time() - began < 0.05
     assert len(str(caught.value)) < 400
 
 
@@ -195,7 +195,7 @@ def test_no_answer_takes_long(expr: str) -> None:
     for year in (1970, 2026, 2900):
         for month in (1, 4, 11):
             at = datetime(year, month, 8, tzinfo=UTC) + timedelta(hours=6)
-            began = time.perf_counter()
+            began = time.process_time()
             schedule.next(at)
             schedule.previous(at)
-            assert time.perf_counter() - began < 0.1
+            assert time.process_time() - began < 0.1

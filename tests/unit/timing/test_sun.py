@@ -181,6 +181,6 @@ def test_years_run_to_the_end() -> None:
     noon = sun("noon", latitude=0, longitude=0)
     assert len(noon.upcoming(datetime(9999, 12, 25, tzinfo=UTC), 20)) in (6, 7)
     assert noon.previous(datetime(1, 1, 1, tzinfo=UTC)) is None
-    began = time.perf_counter()
+    began = time.process_time()
     sun("sunrise", latitude=-88.5, longitude=17).next(datetime(2031, 3, 25, tzinfo=UTC))
-    assert time.perf_counter() - began < 0.2
+    assert time.process_time() - began < 0.2
