@@ -304,7 +304,7 @@ def _last_run(health: Health, error: str, zone: str) -> str:
 def words_over(alert: Alert, why: str, now_ms: int) -> str:
     """That *alert* is over, and *why*, in a sentence."""
     about = alert.entry or "the service"
-    after = format_duration(_whole(now_ms - alert.at_ms))
+    after = format_duration(shown_span_ms(now_ms - alert.at_ms))
     return f"{about} is no longer {_STATES[Kind(alert.kind)]}, {after} after this was told: {why}"
 
 
@@ -325,7 +325,7 @@ def moment(ms: int, zone: str) -> str:
     return f"{local:%a %Y-%m-%d %H:%M:%S}{f'.{rest:03d}' if rest else ''} {local:%Z}"
 
 
-def _whole(ms: int) -> int:
+def shown_span_ms(ms: int) -> int:
     """A span without what nobody wants to read: whole seconds from one second on."""
     return ms // 1000 * 1000 if ms >= 1000 else max(0, ms)
 

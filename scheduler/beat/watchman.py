@@ -30,6 +30,7 @@ from scheduler.alarm import (
     pause_reason,
     read_health,
     ripe,
+    shown_span_ms,
     wants_pause,
     watched,
     why_over,
@@ -134,7 +135,7 @@ class Watchman:
         if not self._outage_ms or away_ms < self._outage_ms or self._alone is not None:
             return
         text = (
-            f"beat {self._name} has not been able to work with Redis for {format_duration(_whole(away_ms))}: {error}. "
+            f"beat {self._name} has not been able to work with Redis for {format_duration(shown_span_ms(away_ms))}: {error}. "
             "What stands on Redis waits; what is due meanwhile is late, or missed"
         )
         at_ms = int(self._seen_ms + (now_mono_s - self._seen_mono_s) * 1000) if self._seen_ms else 0
@@ -265,7 +266,7 @@ class Watchman:
         if alert is None and silent_ms > self._outage_ms:
             last = f"; the last one was {news.leader}, term {news.term}" if news.leader else ""
             text = (
-                f"no beat has led for {format_duration(_whole(silent_ms))}{last}. What is armed fires, nothing more is armed: "
+                f"no beat has led for {format_duration(shown_span_ms(silent_ms))}{last}. What is armed fires, nothing more is armed: "
                 "see `sched status`"
             )
             alert = Alert(id=new_id(), kind=Kind.LEADERLESS, text=text, by=self._name, at_ms=news.now_ms)
@@ -322,10 +323,6 @@ def _over(alert: Alert, why: str, now_ms: int) -> Alert:
         id=alert.id, kind=alert.kind, entry=alert.entry, text=words_over(alert, why, now_ms), due_ms=alert.due_ms,
         by=alert.by, at_ms=alert.at_ms, over_ms=max(now_ms, 1),
     )  # fmt: skip
-
-
-def _whole(ms: int) -> int:
-    return ms // 1000 * 1000 if ms >= 1000 else ms
 
 
 _UNRIPE = Ripe(0, 0, 0)
