@@ -23,6 +23,7 @@ from apscheduler.triggers.date import DateTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 from tzlocal import get_localzone_name
 
+from scheduler.clock import now_ms as clock_now_ms
 from scheduler.errors import InvalidScheduleError
 from scheduler.timing.base import EPOCH, MILLISECOND, UTC_S_MIN, Schedule
 from scheduler.timing.duration import format_duration
@@ -50,8 +51,8 @@ STILL_COUNT_MAX: Final = 100
 STILL_MS_MAX: Final = 3 * 3_600_000
 """At a change of clocks APScheduler's own triggers answer an instant twice, or one shortly before the last."""
 
-LOADING_MS_MAX: Final = 120_000
-"""An interval that begins so shortly before the load was given no start by its author, and has taken the present."""
+DECLARING_MS_MAX: Final = 120_000
+"""An interval that began so shortly before it was declared was given no start by its author, and has taken the present."""
 
 _ADDRESS: Final = re.compile(r" (?:object )?at 0x[0-9a-fA-F]+")
 _START_DATE: Final = re.compile(r"start_date='[^']*', ")
@@ -61,25 +62,28 @@ def as_schedule(value: object) -> Schedule | None:
     """Return *value* as a schedule: ours as they are, APScheduler's triggers wrapped. None for anything else."""
     if isinstance(value, Schedule):
         return value
-    return TriggerSchedule(value) if isinstance(value, BaseTrigger) else None
+    return TriggerSchedule(value, declared_ms=clock_now_ms()) if isinstance(value, BaseTrigger) else None
 
 
 class TriggerSchedule(Schedule):
     """
     A trigger that has not been asked yet. Users hand over the trigger itself.
 
-    It computes by asking, so only where the object is; two are equal if they wrap the same object.
+    It computes by asking, so only where the object is; two are equal if they wrap the same object. It remembers when it was
+    declared, since a trigger that was given no start has taken that moment.
     """
 
-    __slots__ = ("trigger",)
+    __slots__ = ("_declared_ms", "trigger")
 
     STEP_COST = 50
 
     trigger: BaseTrigger
+    _declared_ms: int
 
-    def __init__(self, trigger: BaseTrigger, *, tz: str | None = None) -> None:
+    def __init__(self, trigger: BaseTrigger, *, declared_ms: int, tz: str | None = None) -> None:
         super().__init__(text=_text(trigger), zone=tz or _zone(trigger), meaning=("trigger", id(trigger)))
         self._set("trigger", trigger)
+        self._set("_declared_ms", declared_ms)
 
     def next_ms(self, after_ms: int) -> int | None:
         return next(iter(_Asking(self.text, self.trigger, after_ms + 1)), None)
@@ -97,7 +101,9 @@ class TriggerSchedule(Schedule):
         return None
 
     def in_zone(self, name: str) -> Schedule:
-        return self if self.zone is not None else TriggerSchedule(self.trigger, tz=zone_name(name))
+        if self.zone is not None:
+            return self
+        return TriggerSchedule(self.trigger, declared_ms=self._declared_ms, tz=zone_name(name))
 
     def words(self) -> str:
         return self.text
@@ -112,7 +118,8 @@ class TriggerSchedule(Schedule):
         jitter_s = _jitter_s(self.trigger)
         if not jitter_s:
             return self, 0
-        return TriggerSchedule(_without_jitter(self.trigger), tz=self.zone), round(jitter_s * 1000)
+        plain = TriggerSchedule(_without_jitter(self.trigger), declared_ms=self._declared_ms, tz=self.zone)
+        return plain, round(jitter_s * 1000)
 
     def settled(self, settling: Settling) -> Schedule:
         """
@@ -157,7 +164,7 @@ class TriggerSchedule(Schedule):
 
     def _asked(self, settling: Settling) -> Schedule:
         with settling.asking(self.text):
-            trigger = _steadied(self.text, self.trigger, self.zone or "UTC", settling)
+            trigger = _steadied(self.text, self.trigger, self.zone or "UTC", settling, self._declared_ms)
             if type(trigger) is IntervalTrigger and trigger.end_date is None:
                 return self._interval(trigger)
             if type(trigger) is DateTrigger:
@@ -305,8 +312,8 @@ def _past(text: str, trigger: BaseTrigger, settling: Settling, coming_ms: Sequen
 # ── making a trigger say the same at each load ──────────────────────────────────────────────────────────────────────
 
 
-def _steadied(text: str, trigger: Any, zone: str, settling: Settling) -> BaseTrigger:
-    """Return *trigger* without what differs from load to load, as far as that is known of it."""
+def _steadied(text: str, trigger: Any, zone: str, settling: Settling, declared_ms: int) -> BaseTrigger:
+    """Return *trigger*, declared at *declared_ms*, without what differs from load to load, as far as that is known of it."""
     if isinstance(trigger, Schedule):
         inner: BaseTrigger = trigger.in_zone(zone).settled(settling)
         return inner
@@ -317,8 +324,8 @@ def _steadied(text: str, trigger: Any, zone: str, settling: Settling) -> BaseTri
         )
         trigger = _without_jitter(trigger)
     if _is_plain_combination(trigger):
-        return _combined(trigger, [_steadied(text, part, zone, settling) for part in trigger.triggers])
-    if type(trigger) is IntervalTrigger and _began_with_the_load(trigger, settling.now_ms):
+        return _combined(trigger, [_steadied(text, part, zone, settling, declared_ms) for part in trigger.triggers])
+    if type(trigger) is IntervalTrigger and _began_when_declared(trigger, declared_ms):
         settling.notes.append(
             f"{text} was given no start_date, so APScheduler would count from the start of each process; "
             f"it counts from 1970-01-01T00:00Z instead, as every({_period(trigger)!r}) does"
@@ -330,7 +337,7 @@ def _steadied(text: str, trigger: Any, zone: str, settling: Settling) -> BaseTri
             f"{text}: APScheduler counts weekdays from 0 for Monday, and a crontab from 0 for Sunday; write names, such as mon-fri"
         )
     if type(trigger) is CalendarIntervalTrigger:
-        trigger = _dated(text, trigger, settling.now_ms)
+        trigger = _dated(text, trigger, declared_ms)
     steady: BaseTrigger = trigger
     return steady
 
@@ -369,10 +376,10 @@ class _Both(AndTrigger):
         return super().get_next_fire_time(None, now)  # type: ignore[no-untyped-call]
 
 
-def _began_with_the_load(trigger: Any, now_ms: int) -> bool:
-    """Whether *trigger* begins one interval after the load, to the microsecond: as if no start had been given."""
+def _began_when_declared(trigger: Any, declared_ms: int) -> bool:
+    """Whether *trigger* begins one interval after it was made, to the microsecond: as if no start had been given."""
     began_ms = (trigger.start_date - trigger.interval - EPOCH) // MILLISECOND
-    return bool(trigger.start_date.microsecond) and -1000 <= now_ms - began_ms <= LOADING_MS_MAX
+    return bool(trigger.start_date.microsecond) and -1000 <= declared_ms - began_ms <= DECLARING_MS_MAX
 
 
 def _weekdays(trigger: Any) -> str:
@@ -385,14 +392,14 @@ def _period(trigger: Any) -> str:
     return format_duration(round(trigger.interval_length * 1000))
 
 
-def _dated(text: str, trigger: Any, now_ms: int) -> Any:
+def _dated(text: str, trigger: Any, declared_ms: int) -> Any:
     """
     Return a calendar interval that does not begin anew each day.
 
     Raises:
         InvalidScheduleError: It begins today, as one without a start does; tomorrow it would begin tomorrow.
     """
-    now = EPOCH + timedelta(milliseconds=now_ms)
+    now = EPOCH + timedelta(milliseconds=declared_ms)
     if trigger.start_date != now.astimezone(trigger.timezone).date() and trigger.start_date != now.astimezone().date():
         return trigger
     days, months = trigger.days + 7 * trigger.weeks, trigger.months + 12 * trigger.years

@@ -210,6 +210,8 @@ def test_an_interval_without_a_start_is_reset_by_no_restart() -> None:
     assert len(notes) == 1
     assert "was given no start_date" in notes[0]
     assert "every('6h')" in notes[0]
+    # A simulation of another day sees the same.
+    assert found == settle(IntervalTrigger(hours=6), NOW + timedelta(days=99))[0]
     ended, _ = settle(IntervalTrigger(hours=6, end_date="2099-01-01"), now)
     assert ended.next(now) == found.next(now)
 
@@ -333,7 +335,10 @@ def test_a_trigger_that_answers_wrongly_is_a_mistake_of_its_entry(answer: Any, t
     "trigger",
     [
         AndTrigger(
-            [IntervalTrigger(seconds=7, timezone="UTC"), CronTrigger(hour=9, minute=1, second=3, timezone="UTC")]
+            [
+                IntervalTrigger(seconds=2, start_date="2026-01-01", timezone="UTC"),
+                CronTrigger(hour=9, second=3, timezone="UTC"),
+            ]
         ),
         Odd(lambda previous, now: time.sleep(60)),
     ],
