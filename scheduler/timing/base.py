@@ -74,6 +74,11 @@ class Schedule(Value, BaseTrigger):
         steps.spend(self.STEP_COST)
         return self.previous_ms(before_ms)
 
+    def has_within(self, at_ms: int, steps: Steps) -> bool:
+        """Return whether *at_ms* is a fire, for a combination that has so many *steps* left. It needs no search."""
+        steps.spend(self.STEP_COST)
+        return self.next_ms(at_ms - 1) == at_ms
+
     @abstractmethod
     def in_zone(self, name: str) -> Schedule:
         """Return this schedule in the zone *name* if it was declared without one, else itself."""

@@ -90,6 +90,10 @@ class Combination(Schedule):
     def previous_within(self, before_ms: int, steps: Steps) -> int | None:
         """As `previous_ms`, with so many steps left."""
 
+    @abstractmethod
+    def has_within(self, at_ms: int, steps: Steps) -> bool:
+        """Return whether all that it is made of says that *at_ms* is a fire."""
+
     def next_ms(self, after_ms: int) -> int | None:
         try:
             return self.next_within(after_ms, Steps())
@@ -215,6 +219,9 @@ class Either(Combination):
                 last_ms = fire_ms
         return last_ms
 
+    def has_within(self, at_ms: int, steps: Steps) -> bool:
+        return any(part.has_within(at_ms, steps) for part in self.parts)
+
     def words(self) -> str:
         return "; and ".join(_lowered(self.parts))
 
@@ -265,6 +272,9 @@ class Both(Combination):
             turn = turn + 1 if turn + 1 < len(parts) else 0
         return at_ms
 
+    def has_within(self, at_ms: int, steps: Steps) -> bool:
+        return all(part.has_within(at_ms, steps) for part in self.parts)
+
     def words(self) -> str:
         return ", only when also ".join(_lowered(self.parts))
 
@@ -303,7 +313,7 @@ class Without(Combination):
             if fire_ms is None:
                 return None
             for part in rest.what:
-                if _next_or_none(part, fire_ms - 1, steps, 2) == fire_ms:
+                if part.has_within(fire_ms, steps):
                     break
             else:
                 return fire_ms
@@ -317,12 +327,15 @@ class Without(Combination):
             if fire_ms is None:
                 return None
             for part in rest.what:
-                if _previous_or_none(part, fire_ms + 1, steps, 2) == fire_ms:
+                if part.has_within(fire_ms, steps):
                     break
             else:
                 return fire_ms
             row += 1
             before_ms = fire_ms if row < LEAP_AFTER else rest.leap_back_from_ms(part, fire_ms)
+
+    def has_within(self, at_ms: int, steps: Steps) -> bool:
+        return self.of.has_within(at_ms, steps) and not self.what.has_within(at_ms, steps)
 
     def words(self) -> str:
         return ", except ".join(_lowered(self.parts))
@@ -384,6 +397,11 @@ class Inside(Combination):
                 return found_ms
             before_ms = found_ms + 1
 
+    def has_within(self, at_ms: int, steps: Steps) -> bool:
+        if not self.schedule.has_within(at_ms, steps):
+            return False
+        return self.window.holds_within(at_ms, steps) == self.KEEPS_INSIDE
+
     def words(self) -> str:
         return f"{self.schedule.words()}, {'' if self.KEEPS_INSIDE else 'except '}{self.window.words()}"
 
@@ -441,7 +459,7 @@ def _flat(kind: type[Either] | type[Both], parts: Sequence[Schedule]) -> Schedul
 
 
 def _next_or_none(part: Schedule, after_ms: int, steps: Steps, sharers: int) -> int | None:
-    """As `next_within`; a part that needs more than its share of the steps is left out, and not the whole given up."""
+    """As `next_within`; a part that finds nothing with its share of the steps does not end the search of the others."""
     if isinstance(part, Combination):
         return steps.spare(part, sharers, partial(part.next_within, after_ms, steps))
     return part.next_within(after_ms, steps)

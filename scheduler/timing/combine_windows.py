@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from functools import partial
+from operator import eq
 from typing import TYPE_CHECKING, Any, Final
 
 from scheduler.errors import InvalidScheduleError
@@ -70,6 +71,13 @@ class CombinedWindow(Window):
 
     def last_outside_ms(self, at_ms: int) -> int | None:
         return self._sought(at_ms, inside=False, forward=False)
+
+    def holds_ms(self, at_ms: int) -> bool:
+        return self.holds_within(at_ms, Steps())
+
+    def holds_within(self, at_ms: int, steps: Steps) -> bool:
+        held = (part.holds_within(at_ms, steps) for part in self.parts)
+        return any(held) if self.mark == "|" else all(map(eq, held, self._wanted))
 
     def seek_ms(self, at_ms: int, steps: Steps, *, inside: bool, forward: bool) -> int | None:
         if inside == (self.mark != "|"):

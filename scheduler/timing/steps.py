@@ -8,6 +8,9 @@ from typing import Final
 # About 20 ms: no answer takes more than 50 ms, however the parts are nested.
 STEPS_MAX: Final = 4_000
 
+# With fewer steps than these, a part that finds nothing has shown nothing.
+SHARE_MIN: Final = 50
+
 
 class OutOfStepsError(Exception):
     """The search has used up its steps; whoever began it answers that nothing was found."""
@@ -21,11 +24,12 @@ class Steps:
         left: So many. A step is about 3 µs.
     """
 
-    __slots__ = ("_given_up", "left")
+    __slots__ = ("_answered", "_given_up", "left")
 
     def __init__(self, left: int = STEPS_MAX) -> None:
         self.left = left
         self._given_up: set[int] = set()
+        self._answered: set[int] = set()
 
     def spend(self, cost: int) -> None:
         """Count *cost* steps."""
@@ -38,7 +42,8 @@ class Steps:
         Return what *part* answers when it is *asked* with its share of the steps; None if that was not enough.
 
         So a part that never finds anything does not silence those beside it. A search goes one way only: who gave up
-        once is not asked again.
+        once is not asked again. Who has answered before, or gets too few steps, is not dropped: then the whole search is
+        at its end, as nobody may be passed over.
 
         Args:
             sharers: How many parts, this one included, are still to be asked.
@@ -49,10 +54,14 @@ class Steps:
         rest += share * (sharers - 1)
         self.left = share
         try:
-            return ask()
+            answer = ask()
         except OutOfStepsError:
+            if share < SHARE_MIN or id(part) in self._answered:
+                raise
             self._given_up.add(id(part))
             self.left = 0
-            return None
-        finally:
-            self.left += rest
+            answer = None
+        else:
+            self._answered.add(id(part))
+        self.left += rest
+        return answer

@@ -99,6 +99,11 @@ class Window(Value, ABC):
         """Return whether *at_ms* lies inside."""
         return self.next_inside_ms(at_ms) == at_ms
 
+    def holds_within(self, at_ms: int, steps: Steps) -> bool:
+        """As `holds_ms`, for a combination that has so many *steps* left. It needs no search."""
+        steps.spend(self.STEP_COST)
+        return self.next_inside_ms(at_ms) == at_ms
+
     def seek_ms(self, at_ms: int, steps: Steps, *, inside: bool, forward: bool) -> int | None:
         """Return the nearest millisecond from *at_ms* on, that moment included, that lies inside (or outside), or None."""
         steps.spend(self.STEP_COST)
