@@ -174,6 +174,8 @@ class Plan:
         self.horizon_ms = horizon_ms
         self.broken: dict[str, str] = {}
         """Entries whose definition cannot be computed here, and why."""
+        self.behind: list[str] = []
+        """Entries that are to be read again before they can be armed, since their due times passed us by. Taken by who reads."""
         self._namespace = namespace
         self._late_limit_ms = late_limit_ms
         self._planned: dict[str, Planned] = {}
@@ -266,6 +268,23 @@ class Plan:
         heads = [heap[0][0] for heap in (self._due, self._lagging) if heap]
         return min(heads, default=None)
 
+    def pass_by(self, now_ms: int) -> None:
+        """
+        Let the due times up to *now_ms* pass, which somebody else arms: for a beat that stands by.
+
+        When it leads, it reads the whole registry again. Until it has read an entry, its mark is an old one, so that an arm
+        by it is refused and the entry is read at once.
+        """
+        for _, _, planned in self._lagging:
+            planned.lags = False
+        self._lagging.clear()
+        self._resumes.clear()
+        while self._due and self._due[0][0] <= now_ms:
+            due_ms, _, group = heapq.heappop(self._due)
+            if group.due_ms == due_ms:
+                group.advance(now_ms)
+                self._push(group)
+
     def resumes(self, now_ms: int) -> list[tuple[str, int]]:
         """The entries whose pause has ended by itself, and when it did."""
         ended = []
@@ -290,6 +309,7 @@ class Plan:
             due_ms, _, group = heapq.heappop(self._due)
             if group.due_ms != due_ms:
                 continue
+            previous_ms = group.last_ms
             group.advance(due_ms)
             next_ms = group.due_ms
             self._push(group)
@@ -297,9 +317,21 @@ class Plan:
             for nth in range(len(members)):
                 planned = members[nth]
                 if planned.alive and planned.from_ms < due_ms:
+                    if previous_ms is not None and planned.from_ms < previous_ms and self._misses(planned, due_ms):
+                        continue
                     fire = self._fire(planned, due_ms, next_ms, now_ms)
                     if fire is not None:
                         yield fire
+
+    def _misses(self, planned: Planned, due_ms: int) -> bool:
+        """Whether *planned* has not armed something before *due_ms*, as far as we know; then that comes first."""
+        first_ms = planned.schedule.next_ms(planned.from_ms)
+        if first_ms is None or first_ms >= due_ms:
+            return False
+        if not planned.lags:
+            # Its due times have passed us by: whether somebody has armed them, its mark tells.
+            self.behind.append(planned.name)
+        return True
 
     def _fall_behind(self, now_ms: int) -> None:
         """

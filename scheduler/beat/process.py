@@ -16,9 +16,9 @@ import msgspec
 from scheduler.beat.election import Candidate, Won, newer_beats
 from scheduler.beat.load import Loaded, Loading, LoadReply, LoadRequest
 from scheduler.beat.lookout import Lookout
-from scheduler.beat.plan import Plan
 from scheduler.beat.promoter import FOLLOWER_LAG_MS, Promoter
 from scheduler.beat.reign import Reign
+from scheduler.beat.standby import Standby
 from scheduler.beat.tick import Ticker
 from scheduler.config import Config
 from scheduler.errors import FencedError, StoreError, StoreRefusedError, StoreUnavailableError
@@ -77,6 +77,7 @@ class Beat:
         self._clock = ServerClock()
         self._candidate = Candidate(store, holder=self._id, name=name, lease_s=config.leader_lease_ms / 1000)
         self._promoter = Promoter(store, self._clock, default_queue=config.default_queue, lag_ms=FOLLOWER_LAG_MS)
+        self._standby = Standby(store, self._clock, config)
         self._loading: Loading | None = None
         self._reload_wanted = False
         self._spare: Loading | None = None
@@ -140,6 +141,7 @@ class Beat:
                     self._lead(won)
             except StoreError as error:
                 self._candidate.forget()
+                self._standby.forget()
                 self._say_away(error)
                 self._wait(AWAY_S, "")
         notify("STOPPING=1")
@@ -154,9 +156,11 @@ class Beat:
         won = None if self._outdated() or not self._loaded else self._candidate.try_to_win()
         self._say_back()
         self._feed()
+        self._standby.look()
         again_mono_s = time.monotonic() + min(LOOK_S, self._config.leader_lease_ms / 10_000)
         while won is None and not self._stopping and (left_s := again_mono_s - time.monotonic()) > 0:
-            pause_s = 0.0 if self._promoter.promote() else self._promoter.pause_s()
+            more = self._promoter.promote() or self._standby.step()
+            pause_s = 0.0 if more else self._promoter.pause_s()
             if self._unpublished is not None or (pause_s > 0 and self._wait(min(left_s, pause_s), "baton")):
                 break
             if self._loading is not None and self._loading.ended:
@@ -170,7 +174,7 @@ class Beat:
             self._store, won, holder=self._id, lease_s=config.leader_lease_ms / 1000, stall_s=config.stall_ms / 1000,
             clock=self._clock, on_change=self._ring,
         )  # fmt: skip
-        plan = Plan(namespace=config.namespace, horizon_ms=config.horizon_ms, late_limit_ms=config.late_limit_ms)
+        plan = self._standby.take_plan()
         promoter = Promoter(self._store, self._clock, default_queue=config.default_queue)
         ticker = Ticker(self._store, reign, plan, self._clock, promoter, late_limit_ms=config.late_limit_ms)
         self._role = "leader"

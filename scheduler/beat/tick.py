@@ -153,8 +153,12 @@ class Ticker:
             if gathering or due_ms is None or due_ms > now_ms + self._plan.horizon_ms:
                 return False
             self._pending = self._plan.take(int(now_ms), ARM_BATCH)
+            self._stale += self._plan.behind
+            self._plan.behind.clear()
             if not self._pending:
                 self._pending = None
+                if self._stale:
+                    return True
                 self._arm_again_ms = now_ms + ARM_PAUSE_MS
                 return False
         batch = self._pending

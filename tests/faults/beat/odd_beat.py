@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from scheduler.beat import process
+from scheduler.beat import process, standby
 from scheduler.beat.plan import Batch, Plan
 from scheduler.beat.reign import Reign
 from scheduler.cli.main import main
@@ -63,5 +63,5 @@ if __name__ == "__main__":
     if kind == "reckless":
         vars(process)["Reign"] = RecklessReign
     else:
-        vars(process)["Plan"] = {"hang": HangingPlan, "hold": HeldPlan}[kind]
+        vars(standby)["Plan"] = {"hang": HangingPlan, "hold": HeldPlan}[kind]
     sys.exit(main())

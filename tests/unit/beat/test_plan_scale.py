@@ -166,3 +166,29 @@ def test_what_a_plan_reads_of_an_entry_has_the_defaults_of_an_entry() -> None:
         if isinstance(ours, msgspec.Raw):
             ours, theirs = bytes(ours), theirs if isinstance(theirs, msgspec.Raw) else msgspec.json.encode(theirs)
         assert ours == (bytes(theirs) if isinstance(theirs, msgspec.Raw) else theirs), field
+
+
+def test_a_beat_that_stands_by_takes_no_due_time_for_armed_that_passed_it_by() -> None:
+    """P2, P4: it leads with its plan at once; whether somebody has armed what lies behind, the mark tells."""
+    made = planned(record(f"e{i}", "* * * * *") for i in range(2))
+    ten_ms, now_ms = NINE_MS + 600_000, NINE_MS + 650_000
+    made.pass_by(now_ms)
+    assert not made.take(now_ms, 250)
+    assert made.behind == ["e0", "e1"]
+    made.behind.clear()
+    for name, mark_ms in (("e0", ten_ms), ("e1", ten_ms - 60_000)):
+        made.put(EntryRecord(name, record(name, "* * * * *").entry, f"7 {mark_ms}"), now_ms)
+    items = made.take(now_ms, 250)
+    assert [(fire.entry, fire.due_ms) for fire in items.fires] == [
+        ("e1", ten_ms), ("e1", ten_ms + 60_000), ("e0", ten_ms + 60_000),
+    ]  # fmt: skip
+    assert made.behind == []
+
+
+def test_a_beat_that_stands_by_can_lead_with_what_has_not_passed_it_by() -> None:
+    """P4: of very many entries, those that are due next need not be read first."""
+    made = planned(record(f"e{i}", "11 9 * * *") for i in range(2))
+    made.pass_by(NINE_MS + 600_000)
+    fires = made.take(NINE_MS + 650_000, 250).fires
+    assert [(fire.entry, fire.state) for fire in fires] == [("e0", STATE), ("e1", STATE)]
+    assert made.behind == []
