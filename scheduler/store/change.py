@@ -22,6 +22,7 @@ from scheduler.store.audit import ITS_END, Note, differences, encode_note, shown
 from scheduler.store.connection import Argument, Connection
 from scheduler.store.keys import Keys
 from scheduler.timing.once import Once
+from scheduler.timing import Schedule
 from scheduler.timing.table import renews
 from scheduler.wire import encode_entry
 
@@ -135,16 +136,19 @@ class Changer:
         reschedules = pause != "=" or old is None or will_be is None or _reschedules(old, will_be)
         quiet = not reschedules and change.skips is None and _says_the_same(old, will_be)
         armed: list[Argument] = []
+        passed, before_ms = NO_STRETCH, 0
         if old is not None and not quiet:
             # A schedule that cannot be computed here has nothing that we could name.
             with suppress(ScheduleError):
+                maker = self._maker(old)
+                if reschedules:
+                    passed, before_ms = _passed(record, maker.schedule, change.limit_ms, now_ms)
                 keeper = None if reschedules or will_be is None else self._maker(will_be)
-                armed = _armed(record, self._maker(old), keeper, {order.due_ms for order in orders}, now_ms)
+                armed = _armed(record, maker, keeper, {order.due_ms for order in orders}, now_ms)
         definition = new if isinstance(new, str) else "" if new is None else encode_entry(new)
         pause_data = pause if isinstance(pause, str) else "" if pause is None else msgspec.json.encode(pause)
         skips = "=" if orders == record.skips else msgspec.json.encode(orders) if orders else ""
         how = "quiet" if quiet else int(reschedules)
-        passed, before_ms = _passed(record, change.limit_ms, now_ms) if reschedules else NOTHING_PASSED
         reason = OutcomeReason.WITHDRAWN if record.pause is None else OutcomeReason.PAUSED
         before_ms = min(before_ms, change.before_ms) or max(before_ms, change.before_ms)
         limit_ms = change.limit_ms or _first_mark_ms(record, new, now_ms)
@@ -180,33 +184,24 @@ def _end_first(change: Change, now_ms: int) -> Change:
     return Change(change.record, "=", None, pause.until_ms - 1, note=note)
 
 
-def _passed(record: EntryRecord, limit_ms: int, now_ms: int) -> tuple[Stretch, int]:
+def _passed(record: EntryRecord, schedule: Schedule, limit_ms: int, now_ms: int) -> tuple[Stretch, int]:
     """
     The due times of *record* that nobody has armed, and that its mark passes when it moves to now (to *limit_ms* at most): they
     lay in its pause, or no beat led. And the next one after them: when that has come, the answer is another one (0: never).
     """
     entry = record.entry
     if entry is None or not entry.enabled:
-        return NOTHING_PASSED
+        return NO_STRETCH, 0
     until_ms = min(limit_ms, now_ms) if limit_ms else now_ms
     is_open = until_ms == now_ms
     after_ms = record.mark_ms if entry.start_ms is None else max(record.mark_ms, entry.start_ms - 1)
     last_ms = until_ms if entry.until_ms is None else min(until_ms, entry.until_ms)
-    try:
-        schedule = schedule_of(entry)
-        first_ms = schedule.next_ms(after_ms)
-        if first_ms is None or first_ms > last_ms:
-            passed, next_ms = NO_STRETCH, first_ms
-        else:
-            passed, next_ms = stretch(schedule, after_ms, last_ms), schedule.next_ms(last_ms)
-    except ScheduleError:  # what cannot be computed here has no due times that we could name
-        return NOTHING_PASSED
+    passed, next_ms = NO_STRETCH, schedule.next_ms(after_ms)
+    if next_ms is not None and next_ms <= last_ms:
+        passed, next_ms = stretch(schedule, after_ms, last_ms), schedule.next_ms(last_ms)
     if not is_open or next_ms is None or (entry.until_ms is not None and next_ms > entry.until_ms):
         return passed, 0
     return passed, next_ms
-
-
-NOTHING_PASSED = (NO_STRETCH, 0)
 
 
 def _reschedules(old: Entry, new: Entry) -> bool:
