@@ -171,6 +171,8 @@ def _why_skipped(facts: Facts, run: Run) -> str:
             return _why_paused(facts)
         case OutcomeReason.MAX_RUNS:
             return f"{_all_runs(facts.entry)} used up"
+        case OutcomeReason.WITHDRAWN if run.id and not run.error:
+            return "somebody had ordered so"
         case OutcomeReason.WITHDRAWN if not run.error:
             return "nobody had armed it when the entry was changed" + _changed_then(facts, run.finished_ms)
         case _:

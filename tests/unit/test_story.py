@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 
 from scheduler.clock import to_ms
@@ -175,8 +176,9 @@ HOLDER = Run(id="77aa", state="SUCCESS", due_ms=at("08:00:00"), finished_ms=at("
             {},
             "skipped (withdrawn): skipped by eva: holiday.",
         ),
+        (skipped("withdrawn"), {}, "skipped (withdrawn): somebody had ordered so."),
         (
-            skipped("withdrawn", finished_ms=at("11:00:00")),
+            msgspec.structs.replace(skipped("withdrawn", finished_ms=at("11:00:00")), id=""),
             {"events": (Event(at("11:00:00"), "edit", "eva", "too often"),)},
             "skipped (withdrawn): nobody had armed it when the entry was changed at 11:00:00 (edit by eva: too often).",
         ),
