@@ -17,7 +17,14 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from scheduler.errors import FencedError, LeaseLostError, RefusedError
 from scheduler.fires import schedule_of
@@ -78,20 +85,35 @@ class LifeMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.stage.close()
 
+    @initialize(options=st.tuples(OPTIONS, OPTIONS, OPTIONS))
+    def declare_all(self, options: tuple[dict[str, Any], ...]) -> None:
+        """Each of them lives from the beginning."""
+        self._enter("declare")
+        for name, chosen in zip(NAMES, options, strict=True):
+            self._put(self._entry(name, **chosen))
+
     # ── the clock ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    @rule(by_ms=st.sampled_from((300, 1_000, 2_500, 5_000, 5_000, 12_000, 40_000, 200_000)))
+    @rule(by_ms=st.sampled_from((300, 2_500, 5_000, 12_000, 40_000, 200_000)))
     def time_passes(self, by_ms: int) -> None:
         """… and nobody does anything: nobody leads, or Redis is away."""
         self._enter("time_passes")
         self.stage.set(self.stage.now_ms + by_ms)
 
-    @rule(seconds=st.integers(2, 40))
+    @rule(by_ms=st.sampled_from((1_000, 5_000, 10_000, 20_000, 70_000)))
+    def time_passes_and_the_leader_ticks(self, by_ms: int) -> None:
+        """It comes to rest; then no due time that has passed is without its outcome."""
+        self.time_passes(by_ms)
+        self._check()
+        self._enter("leader_ticks")
+        self._tick()
+
+    @rule(seconds=st.integers(2, 8))
     def time_passes_well(self, seconds: int) -> None:
-        """The leader ticks each second, and the one worker that there is does its work."""
+        """The leader ticks every other second, and the one worker that there is does its work."""
         for _ in range(seconds):
             self._enter("time_passes_well")
-            self.stage.set(self.stage.now_ms + 1_000)
+            self.stage.set(self.stage.now_ms + 2_000)
             self._tick()
             self._check()
             self._take("w", 100)
@@ -100,12 +122,6 @@ class LifeMachine(RuleBasedStateMachine):
             self._check()
 
     # ── beats ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    @rule()
-    def leader_ticks(self) -> None:
-        """It comes to rest; then no due time that has passed is without its outcome."""
-        self._enter("leader_ticks")
-        self._tick()
 
     @rule()
     def leader_changes(self) -> None:
@@ -155,16 +171,17 @@ class LifeMachine(RuleBasedStateMachine):
             new = self._entry(name, **options)
             self._put(msgspec.structs.replace(new, **{field: getattr(life.entry, field) for field in fixed}))
 
-    @rule(name=st.sampled_from(NAMES), enabled=st.booleans())
-    def enable(self, name: str, enabled: bool) -> None:
-        """Or disable."""
+    @rule(name=st.sampled_from(NAMES), how=st.sampled_from(("disable", "enable", "remove")))
+    def take_away(self, name: str, how: str) -> None:
+        """Disable it, enable it again, or remove it."""
         life = self.lives[name]
-        if life.entry is not None:
+        if how == "remove":
+            self._remove(name)
+        elif life.entry is not None:
             self._enter("enable")
-            self._put(msgspec.structs.replace(life.entry, enabled=enabled))
+            self._put(msgspec.structs.replace(life.entry, enabled=how == "enable"))
 
-    @rule(name=st.sampled_from(NAMES))
-    def remove(self, name: str) -> None:
+    def _remove(self, name: str) -> None:
         """By a load that does not have it."""
         self._enter("remove")
         entries = {life.name: life.entry for life in self.lives.values() if life.entry and life.name != name}
@@ -220,33 +237,29 @@ class LifeMachine(RuleBasedStateMachine):
         self._enter("take")
         self._take(worker, n)
 
-    @rule(worker=st.sampled_from(("w", "v")), which=PICK, state=st.sampled_from(("SUCCESS", "FAILURE", "REVOKED")))
-    def finish(self, worker: str, which: int, state: str) -> None:
-        """One run ends."""
+    @rule(
+        worker=st.sampled_from(("w", "v")),
+        which=PICK,
+        how=st.sampled_from(("SUCCESS", "SUCCESS", "FAILURE", "REVOKED", "retry", "release", "lost", "die")),
+        delay_ms=st.sampled_from((0, 4_000, 60_000)),
+    )
+    def come_to_an_end(self, worker: str, which: int, how: str, delay_ms: int) -> None:
+        """One run ends, is to be tried again (it keeps its slot, trap 7), goes back, or dies with its worker."""
+        self._enter("come_to_an_end")
+        if how == "die":
+            self._die(worker)
+            return
         for message in self._one(worker, which):
-            self._enter("finish")
-            self._finish(worker, message, state)
-
-    @rule(worker=st.sampled_from(("w", "v")), which=PICK, delay_ms=st.sampled_from((0, 4_000, 60_000)))
-    def retry(self, worker: str, which: int, delay_ms: int) -> None:
-        """One run wants another attempt: it keeps its slot meanwhile (trap 7)."""
-        for message in self._one(worker, which):
-            self._enter("retry")
-            self.stage.try_again(worker, message, delay_ms=delay_ms)
+            if how == "retry":
+                self.stage.try_again(worker, message, delay_ms=delay_ms)
+            elif how in ("release", "lost"):
+                self.stage.worker(worker).release([message.id], lost=how == "lost")
+            else:
+                assert self.stage.finish(worker, message, how)
             del self.held[worker][message.id]
 
-    @rule(worker=st.sampled_from(("w", "v")), which=PICK, lost=st.booleans())
-    def release(self, worker: str, which: int, lost: bool) -> None:
-        """One goes back."""
-        for message in self._one(worker, which):
-            self._enter("release")
-            self.stage.worker(worker).release([message.id], lost=lost)
-            del self.held[worker][message.id]
-
-    @rule(worker=st.sampled_from(("w", "v")))
-    def die(self, worker: str) -> None:
+    def _die(self, worker: str) -> None:
         """With all that it holds; what it says afterwards is refused."""
-        self._enter("die")
         session = self.stage.worker(worker)
         self.stage.die(worker)
         self.held[worker].clear()
