@@ -11,6 +11,7 @@ A set has several rules and dates, and exceptions: ``RRULE``, ``RDATE``, ``EXRUL
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Callable
 from datetime import date, datetime
 from functools import cache, lru_cache
 from itertools import pairwise
@@ -39,7 +40,8 @@ from scheduler.timing.rrule_text import (
 )
 from scheduler.timing.rrule_ticks import Ticks
 from scheduler.timing.rrule_words import rule_words
-from scheduler.timing.wall import Pattern, first_fire_s, last_fire_s
+from scheduler.timing.steps import Steps
+from scheduler.timing.wall import first_fire_s, last_fire_s
 from scheduler.timing.wording import shown
 from scheduler.timing.zone_table import FOREVER_S, Zone
 from scheduler.timing.zones import zone_name, zone_table
@@ -50,6 +52,9 @@ DAY_MS: Final = DAY_S * 1000
 # of exceptions may have, so that this is enough for months.
 EXCEPTIONS_MAX: Final = 3_000
 EXCEPTIONS_OF_DAY_MAX: Final = 24
+
+# How often a rule of hours, minutes or seconds is looked at to count it, about 30 ms.
+TRIES_TO_COUNT_MAX: Final = 12_000
 
 _EPOCH: Final = Moment(0, is_date=True)
 
@@ -169,6 +174,15 @@ class RRule(Schedule):
             before_ms = passed_ms
         return None
 
+    def next_within(self, after_ms: int, steps: Steps) -> int | None:
+        return self._charged(self.next_ms, after_ms, steps)
+
+    def previous_within(self, before_ms: int, steps: Steps) -> int | None:
+        return self._charged(self.previous_ms, before_ms, steps)
+
+    def has_within(self, at_ms: int, steps: Steps) -> bool:
+        return self._charged(self.next_ms, at_ms - 1, steps) == at_ms
+
     def in_zone(self, name: str) -> Schedule:
         if self.zone is not None:
             return self
@@ -218,6 +232,13 @@ class RRule(Schedule):
         data = self.as_data()
         options = [f", {name}={data[name]!r}" for name in ("start", "tz") if data[name] is not None]
         return f"rrule({data['text']!r}{''.join(options)})"
+
+    def _charged(self, ask: Callable[[int], int | None], at_ms: int, steps: Steps) -> int | None:
+        """Ask, and count what it took: a rule that occurs rarely looks at many moments or years for one answer."""
+        tries = sum(rule.tries for rule in self._rules)
+        answer = ask(at_ms)
+        steps.spend(self.STEP_COST + (sum(rule.tries for rule in self._rules) - tries) // 2)
+        return answer
 
     @property
     def fill(self) -> Fill | None:
@@ -298,7 +319,7 @@ class RRule(Schedule):
     def _why_never(self, table: Zone) -> str:
         begin = "1970-01-01" if self._start is None else self._start.iso()
         for rule in self._rules:
-            if rule.last_ms < rule.first_ms:
+            if rule.count is None and rule.last_ms < rule.first_ms:
                 return f"UNTIL lies before the start, {begin}, so that it never fires"
             if rule.next_ms(UTC_S_MIN * 1000 - 1) is not None:
                 return "the exceptions leave nothing of it, so that it never fires"
@@ -307,6 +328,10 @@ class RRule(Schedule):
 
 class _Search(Protocol):
     """Instants in whole seconds."""
+
+    @property
+    def tries(self) -> int:
+        """How far all searches have gone so far, in moments or years looked at."""
 
     def next_s(self, after_s: int) -> int | None:
         """Return the first after *after_s*, or None."""
@@ -320,10 +345,14 @@ class _OnTheWall:
 
     __slots__ = ("_floors_s", "_pattern", "_zone")
 
-    def __init__(self, pattern: Pattern, zone: Zone) -> None:
+    def __init__(self, pattern: DayTimes | SetPositions, zone: Zone) -> None:
         self._pattern = pattern
         self._zone = zone
         self._floors_s = _first_passes_s(zone)
+
+    @property
+    def tries(self) -> int:
+        return self._pattern.tries
 
     def next_s(self, after_s: int) -> int | None:
         return first_fire_s(self._pattern, self._zone, self._floors_s, after_s)
@@ -338,9 +367,10 @@ class _Occurrences:
 
     Attributes:
         first_ms: Nothing occurs before.
+        count: The COUNT, None without one.
     """
 
-    __slots__ = ("_count", "_last_ms", "_search", "first_ms")
+    __slots__ = ("_after", "_before", "_last_ms", "_search", "count", "first_ms")
 
     def __init__(self, rule: Rule, start: Moment | None, zone: Zone) -> None:
         begin = _EPOCH if start is None else start
@@ -356,41 +386,72 @@ class _Occurrences:
         self.first_ms = _instant_ms(begin, zone)
         if start is None and rule.freq >= HOURLY:
             self.first_ms = -_standard_offset_s(zone) * 1000
-        self._count = rule.count
+        self.count = rule.count
+        # The last answer each way, and from where on it holds. Where occurrences are centuries apart, a combination asks
+        # for the same one again and again, and each search goes through all the years between.
+        self._after: tuple[int, int, int | None] = (0, 0, None)
+        self._before: tuple[int, int, int | None] = (0, 0, None)
         # Worked out when it is first needed; UNTIL is known at once.
         self._last_ms = None if rule.count is not None else _until_ms(rule.until, zone)
         try:
             self._search = _search(rule, begin, zone, has_start=start is not None)
         except InvalidScheduleError as error:
             raise InvalidScheduleError(f"rrule {rule.text()}: {error}") from None
+        if rule.count is not None and isinstance(self._search, Ticks):
+            self._last_ms = self._counted_ms(rule.count)
+            if self._search.tries > TRIES_TO_COUNT_MAX:
+                raise InvalidScheduleError(
+                    f"rrule {rule.text()}: COUNT {rule.count} takes more than {TRIES_TO_COUNT_MAX} tries to count; give UNTIL"
+                )
+
+    @property
+    def tries(self) -> int:
+        """How far all searches have gone so far."""
+        return self._search.tries
 
     @property
     def last_ms(self) -> int:
         """Nothing occurs after."""
         if self._last_ms is None:
-            self._last_ms = self._counted_ms(self._count or 0)
+            self._last_ms = self._counted_ms(self.count or 0)
         return self._last_ms
 
     def next_ms(self, after_ms: int) -> int | None:
         """Return the first occurrence after *after_ms*, or None."""
         after_ms = max(after_ms, self.first_ms - 1)
+        low_ms, high_ms, answer = self._after
+        if low_ms <= after_ms < high_ms:
+            return answer
+        if after_ms >= self.last_ms:
+            return None
         fire_s = self._search.next_s(after_ms // 1000)
         if fire_s is None or fire_s > UTC_S_MAX or fire_s * 1000 > self.last_ms:
+            self._after = (after_ms, self.last_ms, None)
             return None
+        self._after = (after_ms, fire_s * 1000, fire_s * 1000)
         return fire_s * 1000
 
     def previous_ms(self, before_ms: int) -> int | None:
         """Return the last occurrence before *before_ms*, or None."""
         before_ms = min(before_ms, self.last_ms + 1)
+        low_ms, high_ms, answer = self._before
+        if low_ms < before_ms <= high_ms:
+            return answer
         if before_ms <= self.first_ms:
             return None
         fire_s = self._search.previous_s(-(-before_ms // 1000))
-        return None if fire_s is None or fire_s * 1000 < self.first_ms else fire_s * 1000
+        if fire_s is None or fire_s * 1000 < self.first_ms:
+            self._before = (self.first_ms, before_ms, None)
+            return None
+        self._before = (fire_s * 1000, before_ms, fire_s * 1000)
+        return fire_s * 1000
 
     def _counted_ms(self, count: int) -> int:
         """Return the last of *count* occurrences: they are counted as they happen, so that a skipped time is none."""
         last_s = self.first_ms // 1000 - 1
         for _ in range(count):
+            if isinstance(self._search, Ticks) and self._search.tries > TRIES_TO_COUNT_MAX:
+                break
             fire_s = self._search.next_s(last_s)
             if fire_s is None or fire_s > UTC_S_MAX:
                 break

@@ -91,7 +91,7 @@ class Phase:
 class DayTimes:
     """Days, and the same times on each of them: a rule without BYSETPOS."""
 
-    __slots__ = ("_days", "_first_s", "_memo", "_phase", "_times_s", "repeats")
+    __slots__ = ("_days", "_first_s", "_memo", "_phase", "_times_s", "repeats", "tries")
 
     def __init__(self, days: Days, times_s: tuple[int, ...], phase: Phase, first_s: int) -> None:
         """Take the times of a day in order; nothing matches before *first_s*, a local time."""
@@ -101,6 +101,8 @@ class DayTimes:
         self._first_s = first_s
         self._memo: dict[tuple[int, int], int] = {}
         self.repeats = phase.repeats
+        self.tries = 0
+        """How many years were gone through so far."""
 
     def at_or_after(self, local_s: int) -> int | None:
         """Return the first match that is not before *local_s*, or None if there is none to the year 9999."""
@@ -119,6 +121,7 @@ class DayTimes:
         if days:
             return (day + (days & -days).bit_length() - 1) * DAY_S + self._times_s[0]
         for later in _years_on(year, self.repeats):
+            self.tries += 1
             days = self._days_of(later)
             if days:
                 return (year_start(later) + (days & -days).bit_length() - 1) * DAY_S + self._times_s[0]
@@ -143,6 +146,7 @@ class DayTimes:
             found_s = (start + days.bit_length() - 1) * DAY_S + self._times_s[-1]
         if found_s is None:
             for earlier in _years_back(year, self._first_s, self.repeats):
+                self.tries += 1
                 days = self._days_of(earlier)
                 if days:
                     found_s = (year_start(earlier) + days.bit_length() - 1) * DAY_S + self._times_s[-1]
@@ -165,7 +169,7 @@ class DayTimes:
 class SetPositions:
     """A yearly, monthly or weekly rule with BYSETPOS: of each period's days and times those at the positions given."""
 
-    __slots__ = ("_days", "_first_s", "_memo", "_phase", "_positions", "_times_s", "repeats")
+    __slots__ = ("_days", "_first_s", "_memo", "_phase", "_positions", "_times_s", "repeats", "tries")
 
     def __init__(
         self, days: Days, times_s: tuple[int, ...], phase: Phase, first_s: int, positions: tuple[int, ...]
@@ -177,6 +181,8 @@ class SetPositions:
         self._positions = positions
         self._memo: dict[tuple[int, int, int], list[int]] = {}
         self.repeats = phase.repeats
+        self.tries = 0
+        """How many years were gone through so far."""
 
     def at_or_after(self, local_s: int) -> int | None:
         """Return the first match that is not before *local_s*, or None if there is none to the year 9999."""
@@ -192,6 +198,7 @@ class SetPositions:
             if index < len(seconds):
                 return start_s + seconds[index]
         for later in _years_on(year, self.repeats):
+            self.tries += 1
             seconds = self._seconds_of(later)
             if seconds:
                 return year_start(later) * DAY_S + seconds[0]
@@ -205,6 +212,7 @@ class SetPositions:
         year = _day_of(local_s // DAY_S + EPOCH_ORDINAL).year
         found_s = None
         for near in (year, year - 1, *_years_back(year - 1, self._first_s, self.repeats)):
+            self.tries += 1
             start_s = year_start(near) * DAY_S
             seconds = self._seconds_of(near)
             index = bisect_right(seconds, local_s - start_s) - 1

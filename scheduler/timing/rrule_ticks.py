@@ -45,6 +45,7 @@ class Ticks:
         "_turns",
         "_unit_s",
         "_zone",
+        "tries",
     )
 
     def __init__(self, rule: Rule, days: Days | None, zone: Zone, start_s: int, offset_s: int) -> None:
@@ -60,6 +61,8 @@ class Ticks:
         unit_s = UNITS_S[rule.freq]
         local_s = start_s + offset_s
         self._zone = zone
+        self.tries = 0
+        """How many moments of the grid were looked at so far."""
         self._days = days
         self._unit_s = unit_s
         self._period_s = unit_s * rule.interval
@@ -91,6 +94,7 @@ class Ticks:
         """Return the first instant after *after_s*, not before the start, or None if none is found."""
         low_s = max(after_s + 1, self._origin_s)
         for _ in range(TRIES_MAX):
+            self.tries += 1
             if low_s > UTC_S_MAX:
                 return None
             tick_s = self._tick_from(low_s)
@@ -111,6 +115,7 @@ class Ticks:
         """Return the last instant before *before_s*, not before the start, or None if none is found."""
         high_s = min(before_s, UTC_S_MAX + 1) - 1
         for _ in range(TRIES_MAX):
+            self.tries += 1
             tick_s = self._tick_upto(high_s)
             if tick_s is None:
                 return None
