@@ -103,7 +103,8 @@ def million(measured: Server, n: int = MILLION) -> list[Line]:
         seeded_s = time.monotonic() - began
         redis_mb = int(made.store.connection.call("INFO", "memory").split(b"used_memory:")[1].split(b"\r")[0]) / 1e6
         beat = made.start()
-        in_force_s = log_time(made, "registry.read") - beat.started_mono_s
+        in_force_s = log_time(made, "registry.read", timeout_s=300) - beat.started_mono_s
+        in_force_cpu_s = beat.cpu_s
         time.sleep(2)
         rss_mb, most_mb = memory_mb(beat.pid)
         cpu_s, began = beat.cpu_s, time.monotonic()
@@ -111,12 +112,18 @@ def million(measured: Server, n: int = MILLION) -> list[Line]:
         idle = (beat.cpu_s - cpu_s) / (time.monotonic() - began)
         edits = [edit(made, f"customer-{i:07}-report") for i in range(0, 5 * n // 10, n // 10)]
         follower = made.start("follower")
-        time.sleep(5)
+        wait_for_rest(follower)
         took_over_s = take_over(made, beat)
         most_mb_follower = memory_mb(follower.pid)[1]
     size = f"{n:,} entries"
     return [
-        Line(f"{size}: in force after the start", f"{in_force_s:.1f} s", "≤ 30 s", in_force_s <= 30),
+        Line(
+            f"{size}: in force after the start",
+            f"{in_force_s:.1f} s",
+            "≤ 30 s",
+            in_force_s <= 30,
+            note=f"{in_force_cpu_s:.1f} s of processor",
+        ),
         Line(f"{size}: memory of the beat", f"{rss_mb:.0f} MB, at most {most_mb:.0f} MB", "≤ 1 GB", most_mb <= 1024),
         Line(f"{size}: idle", f"{idle:.2%} of a processor", "< 1 %", idle < 0.01),
         Line(
@@ -125,7 +132,11 @@ def million(measured: Server, n: int = MILLION) -> list[Line]:
             "≤ 1 s",
             max(edits) <= 1,
         ),
-        Line(f"{size}: a new leader has read them after", f"{took_over_s:.1f} s", note=f"{most_mb_follower:.0f} MB"),
+        Line(
+            f"{size}: the leader stops, an edit is armed by the next after",
+            f"{took_over_s * 1000:.0f} ms",
+            note=f"{most_mb_follower:.0f} MB",
+        ),
         Line(f"{size} on Redis", f"{redis_mb:.0f} MB", note=f"seeded in {seeded_s:.0f} s"),
     ]
 
@@ -144,12 +155,22 @@ def edit(made: Bench, name: str) -> float:
     return time.monotonic() - began
 
 
+def wait_for_rest(process: Process) -> None:
+    """Until *process* has next to nothing to do: a follower has read the registry."""
+    while True:
+        cpu_s = process.cpu_s
+        time.sleep(2)
+        if process.cpu_s - cpu_s < 0.1:
+            return
+
+
 def take_over(made: Bench, leader: Process) -> float:
-    """Stop *leader*; seconds until its successor has read the registry."""
+    """Stop *leader*; seconds until its successor has armed an entry that it did not know yet."""
     leader.terminate()
     began = time.monotonic()
     leader.wait()
-    return log_time(made, "registry.read", nth=2) - began
+    edit(made, "customer-0000007-report")
+    return time.monotonic() - began
 
 
 # ── from files ──────────────────────────────────────────────────────────────────────────────────────────────────────
