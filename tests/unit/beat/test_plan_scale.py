@@ -15,7 +15,7 @@ from scheduler.beat.plan import Plan, PlannedEntry
 from scheduler.fires import FireMaker, schedule_of
 from scheduler.model import Ack, Catchup, Entry, EntryRecord, Overlap, RunOptions
 from scheduler.store.reading import stored
-from scheduler.timing import crontab
+from scheduler.timing import crontab, schedule_from_data
 from scheduler.timing.crontab import Crontab
 
 NINE_MS = int(datetime(2026, 1, 5, 9, tzinfo=UTC).timestamp() * 1_000)
@@ -43,7 +43,7 @@ class Calls:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.asked = self.read = 0
-        next_ms, previous_ms, read = Crontab.next_ms, Crontab.previous_ms, plan_module.schedule_from_data
+        next_ms, previous_ms, read = Crontab.next_ms, Crontab.previous_ms, schedule_from_data
 
         def asked_next(schedule: Crontab, after_ms: int) -> int | None:
             self.asked += 1
