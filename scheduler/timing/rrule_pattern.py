@@ -120,7 +120,7 @@ class DayTimes:
             days ^= 1
         if days:
             return (day + (days & -days).bit_length() - 1) * DAY_S + self._times_s[0]
-        for later in _years_on(year, self.repeats):
+        for later in _years_on(year, self._phase):
             self.tries += 1
             days = self._days_of(later)
             if days:
@@ -145,7 +145,7 @@ class DayTimes:
         if found_s is None and days:
             found_s = (start + days.bit_length() - 1) * DAY_S + self._times_s[-1]
         if found_s is None:
-            for earlier in _years_back(year, self._first_s, self.repeats):
+            for earlier in _years_back(year, self._first_s, self._phase):
                 self.tries += 1
                 days = self._days_of(earlier)
                 if days:
@@ -197,7 +197,7 @@ class SetPositions:
             index = bisect_left(seconds, local_s - start_s)
             if index < len(seconds):
                 return start_s + seconds[index]
-        for later in _years_on(year, self.repeats):
+        for later in _years_on(year, self._phase):
             self.tries += 1
             seconds = self._seconds_of(later)
             if seconds:
@@ -211,7 +211,7 @@ class SetPositions:
             return None
         year = _day_of(local_s // DAY_S + EPOCH_ORDINAL).year
         found_s = None
-        for near in (year, year - 1, *_years_back(year - 1, self._first_s, self.repeats)):
+        for near in (year, year - 1, *_years_back(year - 1, self._first_s, self._phase)):
             self.tries += 1
             start_s = year_start(near) * DAY_S
             seconds = self._seconds_of(near)
@@ -253,14 +253,21 @@ def chosen_times(times_s: tuple[int, ...], positions: tuple[int, ...]) -> tuple[
     return tuple(times_s[index] for index in sorted(indexes))
 
 
-def _years_on(year: int, repeats: bool) -> range:
+def _years_on(year: int, phase: Phase) -> range:
     """The years after *year* in which a match is looked for: to the end, or until the calendar repeats."""
-    return range(year + 1, min(YEAR_MAX, year + YEARS + 1 if repeats else YEAR_MAX) + 1)
+    end = min(YEAR_MAX, year + YEARS + 1 if phase.repeats else YEAR_MAX) + 1
+    if phase.freq == YEARLY:
+        return range(year + 1 + phase.offset(year + 1), end, phase.interval)
+    return range(year + 1, end)
 
 
-def _years_back(year: int, first_s: int, repeats: bool) -> range:
+def _years_back(year: int, first_s: int, phase: Phase) -> range:
+    """The years before *year* in which a match is looked for: to the first, or until the calendar repeats."""
     first = _day_of(max(first_s, LOCAL_S_MIN) // DAY_S + EPOCH_ORDINAL).year - 1
-    return range(year - 1, max(first, year - YEARS - 2 if repeats else first, 0) - 1, -1)
+    end = max(first, year - YEARS - 2 if phase.repeats else first, 0) - 1
+    if phase.freq == YEARLY:
+        return range(year - 1 - (-phase.offset(year - 1)) % phase.interval, end, -phase.interval)
+    return range(year - 1, end, -1)
 
 
 def _numbers(bits: int) -> list[int]:
