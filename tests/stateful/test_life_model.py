@@ -26,7 +26,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from scheduler.errors import FencedError, LeaseLostError, RefusedError
+from scheduler import byhand
+from scheduler.errors import FencedError, LeaseLostError, NotFoundError, RefusedError
 from scheduler.fires import schedule_of
 from scheduler.model import Catchup, Entry, Message, Overlap, Run
 from scheduler.store.queues import NewMessage
@@ -229,6 +230,25 @@ class LifeMachine(RuleBasedStateMachine):
             message = NewMessage(new_id(), encode_body(header, Payload()), QUEUE)
             self.stage.store.queues.trigger(message, entry=name, force=force, call_id=new_id())
 
+    @rule(
+        name=st.sampled_from(NAMES),
+        back_ms=st.sampled_from((60_000, 300_000)),
+        overlap=st.sampled_from((Overlap.ALLOW, Overlap.SKIP, Overlap.QUEUE)),
+    )
+    def backfill(self, name: str, back_ms: int, overlap: Overlap) -> None:
+        """Runs for due times that are past: they settle none of them."""
+        entry, now_ms = self.lives[name].entry, self.stage.now_ms
+        if entry is None:
+            return
+        self._enter("backfill")
+        span = byhand.Span(from_ms=now_ms - back_ms, to_ms=now_ms, overlap=overlap, rate_s=1.0, limit=20, by="test")
+        try:
+            dues_ms = byhand.due_times(entry, span, now_ms=now_ms)
+        except (NotFoundError, RefusedError):
+            return
+        else:
+            byhand.backfill(self.stage.store, entry, span, dues_ms, bytes_max=1 << 20)
+
     # ── runs ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     @rule(worker=st.sampled_from(("w", "v")), n=st.integers(1, 4))
@@ -272,7 +292,7 @@ class LifeMachine(RuleBasedStateMachine):
         if self.before is None:
             return
         # In an order that does not depend on ids, which are random where a run was asked for by hand.
-        found = sorted((h.entry, h.due_ms, id_) for id_, h in self.before.headers().items() if h.due_ms)
+        found = sorted((h.entry, h.due_ms, id_) for id_, h in self.before.headers().items() if h.of_schedule)
         if found:
             self._enter("cancel")
             name, due_ms, id_ = found[which % len(found)]
@@ -343,14 +363,15 @@ class LifeMachine(RuleBasedStateMachine):
         for id_, header in headers.items():
             (place,) = look.places[id_]
             life = self.lives[header.entry]
-            if place.where == "delayed" and header.flags & FLAG_FIRE:
+            if place.where == "delayed" and header.flags & FLAG_FIRE and header.of_schedule:
                 self._check_moment(life, header, place)
                 self.at_ms[id_] = place.at_ms
             if is_promoted(header, place):
                 if header.due_ms not in life.outcomes:
                     self._check_promotion(life, header, self.at_ms.get(id_) or _moment_ms(life, header))
                 life.settle(header.due_ms, "promoted")
-            runs_or_will = place.where in ("ready", "held") or not header.flags & FLAG_FIRE
+            has_begun = not header.flags & FLAG_FIRE and not header.backfill
+            runs_or_will = place.where in ("ready", "held") or has_begun
             if header.overlap is not Overlap.ALLOW and runs_or_will and place.where != "waiting":
                 active[header.entry] += 1
                 assert look.slots.get(header.entry) == id_, f"{header.entry}: runs without its slot"

@@ -78,7 +78,7 @@ class Beat:
 
 
 class Place(NamedTuple):
-    """Where a message is: ``delayed`` (until `at_ms`), ``waiting``, ``ready`` or ``held`` (by `session`)."""
+    """Where a message is: ``delayed`` (until `at_ms`), ``waiting``, ``in line``, ``ready`` or ``held`` (by `session`)."""
 
     where: str
     at_ms: int = 0
@@ -199,9 +199,10 @@ class Stage:
     # ── looking ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def look(self) -> Look:
-        """Read everything, in one round trip. Each look brings the history since the one before."""
+        """Read everything. Each look brings the history since the one before."""
         keys = self.store.keys
         held = [session.id for session in self.sessions.values()]
+        lined = [name.decode() for name in self.store.connection.call("SMEMBERS", keys.prefix + "lines")]
         messages, waiting, slots, delayed, length, *rest = self.store.connection.pipeline(
             [
                 ("HGETALL", keys.messages),
@@ -212,9 +213,10 @@ class Stage:
                 ("LRANGE", keys.runs, self._runs_seen, -1),
                 *(("LRANGE", keys.ready(QUEUE, priority), 0, -1) for priority in range(10)),
                 *(("HGETALL", keys.held(session)) for session in held),
+                *(("ZRANGE", keys.line(entry), 0, -1) for entry in lined),
             ]
         )
-        runs, ready, of_sessions = rest[0], rest[1:11], rest[11:]
+        runs, ready, of_sessions, lines = rest[0], rest[1:11], rest[11 : 11 + len(held)], rest[11 + len(held) :]
         self._runs_seen = length
         places: dict[str, list[Place]] = {}
         for id_, at_ms in _pairs(delayed):
@@ -226,8 +228,12 @@ class Stage:
         for session, flat in zip(held, of_sessions, strict=True):
             for id_, _ in _pairs(flat):
                 places.setdefault(id_.decode(), []).append(Place("held", session=session))
+        bodies = {id_.decode(): body for id_, body in _pairs(messages)}
+        for id_ in (id_.decode() for ids in lines for id_ in ids):
+            if id_ in bodies:  # who was cancelled is passed over when their turn comes
+                places.setdefault(id_, []).append(Place("in line"))
         return Look(
-            {id_.decode(): body for id_, body in _pairs(messages)},
+            bodies,
             places,
             {entry.decode(): id_.decode() for entry, id_ in _pairs(slots)},
             [msgspec.json.decode(run, type=Run) for run in runs],
