@@ -133,6 +133,9 @@ class Changer:
         old = record.entry
         will_be = old if isinstance(new, str) else new
         orders = record.skips if change.skips is None else change.skips
+        if new is None:
+            # What is due goes on as it was, also a fire that is to be skipped: whoever promotes it tells by whose order.
+            orders = tuple(order for order in orders if order.due_ms <= now_ms)
         reschedules = pause != "=" or old is None or will_be is None or _reschedules(old, will_be)
         quiet = not reschedules and change.skips is None and _says_the_same(old, will_be)
         armed: list[Argument] = []

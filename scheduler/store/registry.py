@@ -25,6 +25,8 @@ from scheduler.store.reading import SLICE, Reading, StoredEntry, read_entries, r
 from scheduler.wire import encode_entry, new_id
 
 _DONE = {"add": "it anew", "edit": "a change", "remove": "an end to it"}
+ORDER_KEPT_MS = 86_400_000
+"""So long after its moment an order to skip is kept, if its fire was never promoted: it may have lain in a pause."""
 SKIPS_MAX = 100
 """So many fires of an entry may be ordered to be skipped; more is a pause."""
 
@@ -208,8 +210,9 @@ class RegistryStore:
                     f"{iso(due_ms)}: ask again to skip that"
                 )
             chosen.append(due_ms)
-            kept = tuple(order for order in record.skips if order.due_ms > now_ms)
-            if len(kept) >= SKIPS_MAX:
+            # A fire that is due may not have been promoted yet: then its order is still to be carried out.
+            kept = tuple(order for order in record.skips if order.due_ms > now_ms - ORDER_KEPT_MS)
+            if sum(order.due_ms > now_ms for order in kept) >= SKIPS_MAX:
                 raise RefusedError(
                     f"entry {name!r}: its next {SKIPS_MAX} fires are to be skipped already; pause it instead"
                 )

@@ -65,7 +65,6 @@ local function set_definition(entry, definition, known)
     if definition == '' then
         redis.call('HDEL', KEYS[13], entry)
         redis.call('HDEL', KEYS[17], entry)
-        redis.call('HDEL', SKIPPED, entry)
         redis.call('HDEL', LAST, entry)
         redis.call('PEXPIRE', runs, REMOVED_KEPT_MS)
         redis.call('PEXPIRE', counts, REMOVED_KEPT_MS)

@@ -120,7 +120,6 @@ def test_a_pause_that_covers_it_is_its_outcome(bench: Bench) -> None:
     counts = outcomes(bench)
     assert set(counts) == {"paused"}
     assert bench.store.registry.skip("e")[1] > due_ms
-    assert due_ms not in {order.due_ms for order in bench.store.registry.state("e").skips}, "what is past is forgotten"
 
 
 def test_the_fire_before_it_stands_for_what_was_missed(bench: Bench) -> None:
@@ -180,6 +179,35 @@ def test_who_comes_too_late_is_told_and_nothing_else_is_skipped(bench: Bench) ->
     with pytest.raises(RefusedError, match="is due by now and goes on"):
         bench.store.registry.skip("e")
     assert bench.store.registry.state("e").skips == ()
+
+
+@pytest.mark.parametrize("change", ["remove", "remove and add", "skip again"])
+def test_a_due_fire_that_is_to_be_skipped_goes_on_as_it_was(bench: Bench, change: str) -> None:
+    """Nobody has promoted it yet: when somebody does, its record tells by whose order it did not run."""
+    bench.put(period="2s")
+    lead(bench, bench.win())
+    _, due_ms = bench.store.registry.skip("e", by="ada@h", reason="holiday")
+    wait_past(bench, due_ms)
+    if change == "skip again":
+        bench.store.registry.skip("e")
+    else:
+        bench.store.loads.publish({}, clean=True, mistakes=(), by="b")
+    if change == "remove and add":
+        bench.put(period="2s")
+    bench.promote()
+    [record] = [run for run in history(bench) if run.due_ms == due_ms]
+    assert (record.outcome, record.error) == ("withdrawn", "skipped by ada@h: holiday")
+    assert due_ms not in {order.due_ms for order in bench.store.registry.state("e").skips}
+
+
+def test_a_removal_takes_back_what_is_ordered_ahead(bench: Bench) -> None:
+    """Who adds the entry again means it to run."""
+    bench.put(period="1h")
+    bench.store.registry.skip("e")
+    bench.store.loads.publish({}, clean=True, mistakes=(), by="b")
+    bench.put(period="1h")
+    assert bench.store.registry.state("e").skips == ()
+    assert bench.hash(bench.keys.skipped) == {}
 
 
 def test_there_is_an_end_to_skipping(bench: Bench) -> None:
