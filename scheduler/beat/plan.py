@@ -188,6 +188,7 @@ class Plan:
         self._skipped_ms: dict[str, frozenset[int]] = {}
         """Of the few entries of which fires are to be skipped: these."""
         self._order = count()
+        self._trusting = True
         self._emission: Iterator[Fire | Skip] | None = None
         self._stretches: dict[tuple[Schedule, int, int], Stretch] = {}
         self._count_left = COUNT_MAX
@@ -200,7 +201,13 @@ class Plan:
         self.put_stored(stored(record), now_ms)
 
     def put_stored(self, found: StoredEntry, now_ms: int) -> None:
-        """The same, as it stands on Redis."""
+        """The same, as it stands on Redis. What we know already is only looked at for what it has not armed."""
+        known = self._planned.get(found.name)
+        if known is not None and self._trusting and _is_as_known(found, known) and found.name not in self._skipped_ms:
+            first_ms = self._groups[known.schedule].first_missing_ms(known)
+            if first_ms is not None:
+                self._lag(known, first_ms)
+            return
         self._drop(found.name)
         if found.definition is None:
             return
@@ -247,6 +254,11 @@ class Plan:
     def settled(self) -> None:
         """The registry has been read: what only helped to read it may go."""
         self._schedules.clear()
+        self._trusting = True
+
+    def distrust(self) -> None:
+        """Redis has gone back, and may give a revision that we know to something else: until `settled`, nothing counts as known."""
+        self._trusting = False
 
     def take(self, now_ms: int, limit: int) -> Batch:
         """The next fires due within the horizon, at most *limit* with skips; an empty batch when all are armed."""
@@ -467,6 +479,12 @@ class Plan:
                 self._recipes.clear()
             self._recipes[key] = recipe
         return recipe
+
+
+def _is_as_known(found: StoredEntry, known: Planned) -> bool:
+    """Whether *found* says of an entry in force what is *known*; the revision grows with all that matters here."""
+    is_plain = found.definition is not None and found.pause is None and found.skips is None
+    return is_plain and found.state == known.state
 
 
 def _own(data: msgspec.Raw, usual: bytes) -> bytes:

@@ -78,6 +78,7 @@ class Ticker:
         """Do what is to be done now; seconds until there is more."""
         if self._reign.went_back:
             event(log, "marks.reread", reason="Redis lost a suffix of its writes", level=logging.WARNING)
+            self._plan.distrust()
             self.load()
         if self._clock.now_ms() - self._ticked_ms > self._away_ms:
             # Redis was away, or we were: what was missed is to be settled as stretches, as a new leader does it.

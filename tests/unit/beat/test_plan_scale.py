@@ -192,3 +192,28 @@ def test_a_beat_that_stands_by_can_lead_with_what_has_not_passed_it_by() -> None
     fires = made.take(NINE_MS + 650_000, 250).fires
     assert [(fire.entry, fire.state) for fire in fires] == [("e0", STATE), ("e1", STATE)]
     assert made.behind == []
+
+
+def test_what_is_known_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new leader reads the whole registry beside its work: what did not change must cost next to nothing."""
+    entries = [stored(record(f"e{i}", "0 3 * * *")) for i in range(50)]
+    made = planned(entry.record() for entry in entries)
+    calls = Calls(monkeypatch)
+    kept = dict(made._planned)
+    for entry in entries:
+        made.put_stored(entry, NINE_MS)
+    assert (calls.read, calls.asked) == (0, 0)
+    assert all(made._planned[name] is before for name, before in kept.items())
+    changed = entries[7]._replace(state=f"8 {NINE_MS}")
+    made.put_stored(changed, NINE_MS)
+    assert made._planned["e7"].revision == 8
+
+
+def test_a_revision_is_not_believed_when_redis_has_gone_back() -> None:
+    """P11: the same revision may stand for another definition now."""
+    made = planned(iter([record("e", "1 9 * * *", args=msgspec.Raw(b"[1]"))]))
+    other = record("e", "1 9 * * *", args=msgspec.Raw(b"[2]"))
+    made.distrust()
+    made.put(other, NINE_MS)
+    (fire,) = made.take(NINE_MS + 50_000, 10).fires
+    assert b'"args":[2]' in fire.body
