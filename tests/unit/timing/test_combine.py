@@ -6,6 +6,7 @@ import pickle
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from scheduler.errors import InvalidScheduleError
 from scheduler.timing import Schedule, between, crontab, every, once, rrule, schedule_from_data
+from scheduler.timing.steps import OutOfStepsError, Steps
 
 START = datetime(2026, 10, 24, 5, 30, tzinfo=UTC)
 START_MS = int(START.timestamp()) * 1000
@@ -445,3 +447,27 @@ def test_what_is_taken_away_never_fires_however_short_the_steps() -> None:
     )
     fire = schedule.next(START)
     assert fire is None or fire == datetime(2026, 11, 1, tzinfo=UTC)
+
+
+class TestSteps:
+    """Who may be passed over when the steps run out, and who ends the search."""
+
+    def test_a_part_that_never_answered_is_left_out(self) -> None:
+        steps = Steps(1000)
+        never = partial(steps.spend, 10_000)
+        assert steps.spare("never", 1, never) is None  # type: ignore[arg-type]
+        assert steps.left == 500
+        assert steps.spare("never", 1, lambda: 5) is None
+        assert steps.spare("other", 1, lambda: 7) == 7
+
+    def test_a_part_that_has_answered_ends_it(self) -> None:
+        """Its next moment may come before those of the others."""
+        steps = Steps(1000)
+        assert steps.spare("part", 1, lambda: 7) == 7
+        with pytest.raises(OutOfStepsError):
+            steps.spare("part", 1, partial(steps.spend, 10_000))  # type: ignore[arg-type]
+
+    def test_too_few_steps_show_nothing(self) -> None:
+        steps = Steps(60)
+        with pytest.raises(OutOfStepsError):
+            steps.spare("part", 1, partial(steps.spend, 10_000))  # type: ignore[arg-type]

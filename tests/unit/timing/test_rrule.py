@@ -263,6 +263,12 @@ class TestTimeZones:
             "12:00",
         )
 
+    def test_without_a_start_the_grid_is_that_of_standard_time(self) -> None:
+        """Elapsed time: at noon and midnight in winter, an hour later in summer."""
+        schedule = rrule("FREQ=HOURLY;INTERVAL=12", tz=BERLIN)
+        assert [fire[-5:] for fire in local(schedule, 2, datetime(2026, 1, 15, tzinfo=UTC))] == ["12:00", "00:00"]
+        assert [fire[-5:] for fire in local(schedule, 2, datetime(2026, 7, 15, tzinfo=UTC))] == ["13:00", "01:00"]
+
     def test_an_exception_that_is_skipped_takes_nothing_away(self) -> None:
         schedule = rrule("RRULE:FREQ=DAILY;BYHOUR=3\nEXDATE:20260329T023000", tz=BERLIN)
         assert local(schedule, 1, datetime(2026, 3, 28, 12, tzinfo=UTC)) == ["26-03-29 03:00"]
