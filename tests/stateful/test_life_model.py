@@ -189,7 +189,7 @@ class LifeMachine(RuleBasedStateMachine):
         self.stage.store.loads.publish(entries, clean=True, mistakes=(), by="test")
         life = self.lives[name]
         life.entry = life.pause = None
-        life.ordered.clear()
+        life.ordered = {due_ms for due_ms in life.ordered if due_ms <= self.stage.now_ms}
 
     @rule(name=st.sampled_from(NAMES), until_in_ms=st.sampled_from((None, 7_000, 30_000)))
     def pause(self, name: str, until_in_ms: int | None) -> None:
@@ -360,6 +360,8 @@ class LifeMachine(RuleBasedStateMachine):
 
     def _note_messages(self, look: Look, headers: dict[str, Header]) -> None:
         active: Counter[str] = Counter()
+        # What was withdrawn may be armed again with the same id, for another moment.
+        self.at_ms = {id_: at_ms for id_, at_ms in self.at_ms.items() if id_ in look.places}
         for id_, header in headers.items():
             (place,) = look.places[id_]
             life = self.lives[header.entry]
