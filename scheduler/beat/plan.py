@@ -357,8 +357,12 @@ class Plan:
             group.advance(now_ms)
             self._push(group)
             for planned in group.members:
-                if planned.alive and planned.from_ms < due_ms:
-                    self._lag(planned, due_ms)
+                if not planned.alive:
+                    continue
+                # One that starts later than the group's due time may have missed what the group leaps over.
+                first_ms = due_ms if planned.from_ms < due_ms else group.first_missing_ms(planned)
+                if first_ms is not None:
+                    self._lag(planned, first_ms)
 
     def _lag(self, planned: Planned, due_ms: int) -> None:
         if not planned.lags:
