@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from uuid import uuid4
 
@@ -11,6 +12,10 @@ import pytest
 from scheduler.config import Config
 from scheduler.store import Store, open_store
 from tests.support.server import DebianRedis, ValkeyServer
+
+# A shell that starts the suite in the background leaves SIGINT ignored, and children inherit that: no Ctrl-C would reach them.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
