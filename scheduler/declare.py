@@ -350,10 +350,10 @@ def entry(
     Args:
         when: A schedule, or any trigger of APScheduler. A trigger is asked for its coming fires whenever the files are loaded;
             its jitter becomes the entry's.
-        options: ``queue priority tz countdown expires jitter overlap catchup catchup_window start until max_runs enabled
-            tags description headers ack ignore_result result_expires max_retries retry_backoff retry_jitter
-            time_limit soft_time_limit alert_after alert_failures pause_after_failures ping_url``, see `scheduler.options.EntryOptions`. What is also an option of the task
-            overrides the task's.
+        options: ``queue priority tz countdown expires jitter overlap catchup catchup_window start until
+            max_runs enabled tags description headers ack ignore_result result_expires max_retries retry_backoff
+            retry_jitter time_limit soft_time_limit alert_after alert_failures pause_after_failures ping_url``,
+            see `scheduler.options.EntryOptions`. What is also an option of the task overrides the task's.
 
     Raises:
         InvalidEntryError: An option is unknown, out of range or contradicts another (one line for each), the name is

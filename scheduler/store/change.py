@@ -21,8 +21,8 @@ from scheduler.model import Entry, EntryRecord, OutcomeReason, Pause, SkipOrder
 from scheduler.store.audit import ITS_END, Note, differences, encode_note, shown
 from scheduler.store.connection import Argument, Connection
 from scheduler.store.keys import Keys
-from scheduler.timing.once import Once
 from scheduler.timing import Schedule
+from scheduler.timing.once import Once
 from scheduler.timing.table import renews
 from scheduler.wire import encode_entry
 

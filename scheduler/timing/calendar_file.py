@@ -132,7 +132,9 @@ def _collected(path: Path, events: list[Any]) -> CalendarFile:
             raise InvalidScheduleError(f"holidays: {path.name}: {name[:60]!r}: {_line(error)}") from None
     notes = []
     if timed:
-        notes.append(f"{timed} event{'' if timed == 1 else 's'} with a time of day passed over; only all-day events count")
+        notes.append(
+            f"{timed} event{'' if timed == 1 else 's'} with a time of day passed over; only all-day events count"
+        )
     return CalendarFile(days, rules, notes)
 
 

@@ -174,7 +174,8 @@ local function pass_slot(entry, waiting, now)
     wake(h.queue)
 end
 
--- The slots of `entries` that are held by these `ids` (two lists, at most 1,000) pass to what waits for them, or become free.
+-- The slots of `entries` that are held by these `ids` (two lists, at most 1,000) pass to what waits for them, or become free. A fire
+-- goes before the line: a backfill may take its time.
 local function free_slots(entries, ids, now)
     local holders, held, free = redis.call('HMGET', SLOTS, unpack(entries)), {}, {}
     for i, entry in ipairs(entries) do
