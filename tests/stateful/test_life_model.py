@@ -370,7 +370,9 @@ class LifeMachine(RuleBasedStateMachine):
                 self.at_ms[id_] = place.at_ms
             if is_promoted(header, place):
                 if header.due_ms not in life.outcomes:
-                    self._check_promotion(life, header, self.at_ms.get(id_) or _moment_ms(life, header))
+                    has_waited = self.before is not None and Place("waiting") in self.before.places.get(id_, [])
+                    at_ms = self.at_ms.get(id_) or _moment_ms(life, header)
+                    self._check_promotion(life, header, at_ms, has_waited=has_waited)
                 life.settle(header.due_ms, "promoted")
             has_begun = not header.flags & FLAG_FIRE and not header.backfill
             runs_or_will = place.where in ("ready", "held") or has_begun
@@ -396,8 +398,8 @@ class LifeMachine(RuleBasedStateMachine):
         assert next_ms is None or off_ms < next_ms - header.due_ms
         assert header.due_ms <= self.stage.now_ms + HORIZON_MS
 
-    def _check_promotion(self, life: Life, header: Header, at_ms: int) -> None:
-        """Never before its moment; and a late one only as its catch-up policy wants it."""
+    def _check_promotion(self, life: Life, header: Header, at_ms: int, *, has_waited: bool) -> None:
+        """Never before its moment; and a late one only as its catch-up policy wants it, unless it was its slot that it waited for."""
         now_ms = self.stage.now_ms
         assert now_ms >= at_ms, "too early"
         assert header.due_ms not in life.ordered, "it was to be skipped"
@@ -405,7 +407,7 @@ class LifeMachine(RuleBasedStateMachine):
         if header.max_runs:
             promoted = sum(outcome == "promoted" for outcome in life.outcomes.values())
             assert promoted < header.max_runs, "more often than max_runs"
-        if now_ms - at_ms > header.late_limit_ms:
+        if now_ms - at_ms > header.late_limit_ms and not has_waited:
             assert header.catchup is not Catchup.NONE, "late, and none is caught up"
             if header.catchup is Catchup.LATEST:
                 assert not header.next_due_ms or header.next_due_ms > now_ms, "not the latest"
