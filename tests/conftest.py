@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator
 from uuid import uuid4
 
 import msgspec
 import pytest
 
+from scheduler import declare
 from scheduler.config import Config
 from scheduler.store import Store, open_store
 from tests.support.server import DebianRedis, ValkeyServer
 
+OF_A_LOAD = ("schedules", "helpers_outside")
+
 # A shell that starts the suite in the background leaves SIGINT ignored, and children inherit that: no Ctrl-C would reach them.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _no_traces() -> Iterator[None]:
+    """What loading schedule files leaves in the process (its finder, the path, the collector) ends with the test."""
+    path, finders = list(sys.path), list(sys.meta_path)
+    before = declare.set_current(None)
+    yield
+    declare.set_current(before)
+    sys.path[:], sys.meta_path[:] = path, finders
+    for name in [name for name in sys.modules if name.partition(".")[0] in OF_A_LOAD]:
+        del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

@@ -336,7 +336,10 @@ class StoreMachine(RuleBasedStateMachine):
             return
         mine = self.live[session]
         known = self._some(mine, which)
-        stranger = self._one(self._bodies() - mine, which)
+        # A session cannot know of a fire whose time has not come.
+        now_ms = self.store.queues.time_ms()
+        ahead = {id_ for id_, (_, due_ms) in self.fires.items() if due_ms > now_ms}
+        stranger = self._one(self._bodies() - mine - ahead, which)
         answer = session.reconcile([*known, *stranger, "nobody-knows-it"])
         assert set(answer.released) == set(mine) - set(known)
         assert "nobody-knows-it" in answer.abandoned

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from scheduler import declare
 from tests.integration.cli.conftest import Sched
 
 ODD = """
@@ -19,13 +17,6 @@ def work(): ...
 entry("hourly", work, crontab("0 * * * *"))
 entry("at-three", work, crontab("* 3 1 * *"), time_limit="10s")
 """
-
-
-@pytest.fixture(autouse=True)
-def _no_traces() -> Iterator[None]:
-    before = declare.set_current(None)
-    yield
-    declare.set_current(before)
 
 
 @pytest.fixture

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from scheduler import declare
 from tests.integration.cli.conftest import Sched
 
 
 @pytest.fixture(autouse=True)
-def _no_redis(monkeypatch: pytest.MonkeyPatch, sched: Sched) -> Iterator[None]:
+def _no_redis(monkeypatch: pytest.MonkeyPatch, sched: Sched) -> None:
     monkeypatch.setenv("SCHED_REDIS_URL", "redis://localhost:1")
-    before = declare.set_current(None)
-    yield
-    declare.set_current(before)
 
 
 def test_an_expression_is_explained_field_by_field_with_what_is_odd(sched: Sched) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from scheduler import declare
 from scheduler.config import Config
 from scheduler.loader import Loaded, load
 from scheduler.model import Entry, Origin
@@ -33,13 +32,6 @@ entry("new", noop, crontab("0 0 1 * *"))
 """
 
 Deploy = Callable[[str], Loaded]
-
-
-@pytest.fixture(autouse=True)
-def _no_traces() -> Iterator[None]:
-    before = declare.set_current(None)
-    yield
-    declare.set_current(before)
 
 
 @pytest.fixture

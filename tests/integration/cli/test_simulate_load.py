@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC
 from pathlib import Path
 
 import pytest
 
-from scheduler import declare
 from scheduler.cli.simulate import histogram
 from scheduler.clock import from_ms
 from scheduler.foresee.due import Foresight, Span
@@ -29,13 +27,6 @@ for n in range(30):
 entry("minutely", noop, every("1m"))
 """
 DAY_MS = 86_400_000
-
-
-@pytest.fixture(autouse=True)
-def _no_traces() -> Iterator[None]:
-    before = declare.set_current(None)
-    yield
-    declare.set_current(before)
 
 
 @pytest.fixture

@@ -21,9 +21,7 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A working directory, a path and declarations of the test's own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    before = declare.set_current(None)
     yield
-    declare.set_current(before)
     for name in ("tutorial", "tutorial_config", "broken_app", "two_apps"):
         sys.modules.pop(name, None)
 

@@ -4,32 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
 
 import msgspec
 import pytest
 
-from scheduler import declare
 from scheduler.app import App
 from scheduler.config import Config
 from scheduler.loader import Loaded, load
 from scheduler.model import Catchup, Origin, Overlap
 
 Write = Callable[..., Path]
-
-
-@pytest.fixture(autouse=True)
-def _no_traces() -> Iterator[None]:
-    """What a load leaves in the process (its finder, the path, the collector) ends with the test."""
-    path, finders = list(sys.path), list(sys.meta_path)
-    before = declare.set_current(None)
-    yield
-    declare.set_current(before)
-    sys.path[:], sys.meta_path[:] = path, finders
-    for name in [name for name in sys.modules if name.partition(".")[0] in ("schedules", "helpers_outside")]:
-        del sys.modules[name]
 
 
 @pytest.fixture
