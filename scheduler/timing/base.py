@@ -7,9 +7,8 @@ A schedule is a value. It keeps no state and reads no clock; it compares and has
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Hashable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from apscheduler.triggers.base import BaseTrigger
 
@@ -41,20 +40,9 @@ class Schedule(Value, BaseTrigger):
     Attributes:
         text: The rule as its author would write it, for a column of a table.
         zone: The IANA name of the zone it was declared with, or None. Without one it computes in UTC.
-        STEP_COST: How much one question counts against the bounded steps of a combination; 1 is about 3 µs.
     """
 
-    __slots__ = ("text", "zone")
-
-    STEP_COST: ClassVar[int] = 1
-
-    text: str
-    zone: str | None
-
-    def __init__(self, *, text: str, zone: str | None, meaning: Hashable) -> None:
-        super().__init__(meaning)
-        self._set("text", text)
-        self._set("zone", zone)
+    __slots__ = ()
 
     @abstractmethod
     def next_ms(self, after_ms: int) -> int | None:

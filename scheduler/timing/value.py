@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any, NoReturn, Self
+from typing import Any, ClassVar, NoReturn, Self
 
 
 class Value:
@@ -11,14 +11,25 @@ class Value:
     What schedules and windows have in common: two with the same meaning are equal, and nobody can alter one.
 
     Subclasses pass to `__init__` what they mean, and set their attributes with `_set` while they are being built.
+
+    Attributes:
+        text: As its author would write it.
+        zone: The IANA name of the zone it was declared with, or None.
+        STEP_COST: How much one question counts against the bounded steps of a combination; 1 is about 3 µs.
     """
 
-    __slots__ = ("_hash", "_meaning")
+    __slots__ = ("_hash", "_meaning", "text", "zone")
 
+    STEP_COST: ClassVar[int] = 1
+
+    text: str
+    zone: str | None
     _meaning: Hashable
     _hash: int
 
-    def __init__(self, meaning: Hashable) -> None:
+    def __init__(self, *, text: str, zone: str | None, meaning: Hashable) -> None:
+        self._set("text", text)
+        self._set("zone", zone)
         self._set("_meaning", meaning)
         self._set("_hash", hash(meaning))
 

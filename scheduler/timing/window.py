@@ -14,7 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from scheduler.timing.base import UTC_S_MAX, UTC_S_MIN
 from scheduler.timing.months import DAY_S
@@ -40,20 +40,9 @@ class Window(Value, ABC):
         text: The window as its author would write it.
         zone: The IANA name of the zone it was declared with, or None. Without one it takes that of the schedule it is
             combined with, else the entry's; alone it computes in UTC.
-        STEP_COST: How much one question counts against the bounded steps of a search; 1 is about 3 µs.
     """
 
-    __slots__ = ("text", "zone")
-
-    STEP_COST: ClassVar[int] = 1
-
-    text: str
-    zone: str | None
-
-    def __init__(self, *, text: str, zone: str | None, meaning: Hashable) -> None:
-        super().__init__(meaning)
-        self._set("text", text)
-        self._set("zone", zone)
+    __slots__ = ()
 
     @abstractmethod
     def next_inside_ms(self, at_ms: int) -> int | None:
