@@ -165,7 +165,7 @@ local function pass_slot(entry, waiting, now)
         if has(h.flags, FLAG_FIRE) then count_outcome(entry, 'expired', 1) end
         end_here(waiting, body, 'EXPIRED', '', now, 'expired')
         local following = next_in_line(entry)
-        if following then pass_slot(entry, following, now) end
+        if following then return pass_slot(entry, following, now) end -- a tail call: a whole line may have expired
         return
     end
     redis.call('HSET', SLOTS, entry, waiting)

@@ -13,8 +13,7 @@ local function slot_taken(entry, id, now)
     local h = parse(body)
     if h and h.expires > 0 and h.expires <= now and redis.call('LREM', ready_key(h.queue, h.priority), 1, holder) > 0 then
         end_here(holder, body, 'EXPIRED', '', now)
-        -- Its end may have promoted a waiting one into the slot.
-        return redis.call('HEXISTS', SLOTS, entry) == 1
+        return slot_taken(entry, id, now) -- its end may have given the slot to one that waited
     end
     return true, holder, has(flags_of(body), FLAG_BACKFILL)
 end
@@ -26,8 +25,9 @@ local function drop(id, h, reason, now, told, holder, note)
     if told then told[#told + 1] = { 'skipped', h.entry, h.due, reason, id, h.queue } end
 end
 
--- Makes `holder` give way: the session that runs it is asked to end it; while it waits, it ends here. True if it has ended.
-local function replace(holder, now)
+-- Makes `holder` give way to `id`: the session that runs it is asked to end it; while it waits, it ends here. True if it has ended,
+-- and `id` has the slot.
+local function replace(holder, id, now)
     for _, session in ipairs(redis.call('HKEYS', SESSIONS)) do
         if redis.call('HEXISTS', PREFIX .. 's:' .. session .. ':held', holder) == 1 then
             redis.call('HSET', PREFIX .. 's:' .. session .. ':cancel', holder, '1')
@@ -41,7 +41,10 @@ local function replace(holder, now)
     local moment = redis.call('ZSCORE', delayed_key(h.queue), holder)
     local waits = moment and tonumber(moment) > now and redis.call('ZREM', delayed_key(h.queue), holder) > 0
         or redis.call('LREM', ready_key(h.queue, h.priority), 1, holder) > 0
-    if waits then end_here(holder, body, 'REVOKED', 'replaced by a newer run', now) end
+    if waits then
+        redis.call('HSET', SLOTS, h.entry, id) -- first: the end of one that has the slot would give it to the line
+        end_here(holder, body, 'REVOKED', 'replaced by a newer run', now)
+    end
     return waits
 end
 
@@ -110,7 +113,7 @@ local function settle(id, h, at, now, told)
             local older_body = older and redis.call('HGET', MESSAGES, older)
             if older_body then drop(older, parse(older_body), 'overlap', now, told, holder, 'a newer one took its place') end
             redis.call('HDEL', WAITING, h.entry)
-            if h.overlap ~= REPLACE or by_backfill or not holder or not replace(holder, now) then
+            if h.overlap ~= REPLACE or by_backfill or not holder or not replace(holder, id, now) then
                 redis.call('HSET', WAITING, h.entry, id)
                 return false
             end

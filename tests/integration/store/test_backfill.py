@@ -256,6 +256,39 @@ class TestQueue:
         (run,) = (run for run in bench.store.history.runs("e") if run.outcome == "overlap")
         assert (run.holder, run.error) == (ids(bench, made)[0], "a newer one took its place")
 
+    def test_a_fire_that_replaces_one_keeps_the_slot_from_the_line(self, bench: Bench) -> None:
+        """P1: were the replaced one's slot passed on at its end, two would run at once."""
+        bench.put(overlap=Overlap.REPLACE)
+        term = bench.win()
+        older = bench.fired(term, in_ms=-20)
+        bench.promote()
+        fill(bench, 2, overlap=Overlap.QUEUE)
+        promote(bench)
+        newer = bench.fired(term, in_ms=-10)
+        bench.promote()
+        assert older.id not in bench.live()
+        assert bench.hash(bench.keys.slots) == {"e": newer.id}
+        assert bench.take(bench.open()) == [newer.id]
+        assert len(self.line(bench)) == 2
+
+    def test_a_fire_waits_for_a_backfill_that_got_the_slot_of_an_expired_run(self, bench: Bench) -> None:
+        """P2: it is not skipped for what was given the slot just now."""
+        bench.put(overlap=Overlap.SKIP)
+        term = bench.win()
+        older = bench.fired(term, in_ms=-20)
+        bench.promote()
+        made = fill(bench, 2, overlap=Overlap.QUEUE)
+        promote(bench)
+        body = bytearray(bench.store.queues.body(older.id) or b"")
+        body[22:30] = b"\x00\x00\x00\x00\x00\x00\xf0\x3f"  # it expired 1 ms after the epoch
+        bench.call_redis("HSET", bench.keys.messages, older.id, bytes(body))
+        newer = bench.fired(term, in_ms=-10)
+        bench.promote()
+        first, second = ids(bench, made)
+        assert bench.hash(bench.keys.slots) == {"e": first}
+        assert bench.hash(bench.keys.waiting) == {"e": newer.id}
+        assert self.line(bench) == [second]
+
     def test_a_run_of_a_fire_keeps_the_line_waiting(self, bench: Bench) -> None:
         """And passes the slot to it."""
         bench.put()
