@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import msgspec
 import pytest
+from hypothesis import settings
 
 from scheduler import declare
 from scheduler.config import Config
@@ -20,6 +21,13 @@ OF_A_LOAD = ("schedules", "helpers_outside")
 # A shell that starts the suite in the background leaves SIGINT ignored, and children inherit that: no Ctrl-C would reach them.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """`make test` plays the same random examples each time, so that a change is judged by itself; the long forms play new ones."""
+    settings.register_profile("repeatable", derandomize=True)
+    if config.getoption("markexpr") == "not long":
+        settings.load_profile("repeatable")
 
 
 @pytest.fixture(autouse=True)

@@ -393,7 +393,10 @@ class LifeMachine(RuleBasedStateMachine):
             return
         assert life.pause is None, "armed in a pause"
         off_ms = place.at_ms - header.due_ms - entry.countdown_ms
+        # A fire that is to be skipped keeps nobody's place.
         next_ms = schedule_of(entry).next_ms(header.due_ms)
+        while next_ms in life.ordered:
+            next_ms = schedule_of(entry).next_ms(next_ms)
         assert 0 <= off_ms <= entry.jitter_ms
         assert next_ms is None or off_ms < next_ms - header.due_ms
         assert header.due_ms <= self.stage.now_ms + HORIZON_MS
