@@ -56,3 +56,6 @@ COMMANDS: dict[str, Row] = {
     "workers": Row("service:workers", _SERVICE, "The live workers and what they hold."),
     "queues": Row("queues:queues", _SERVICE, "The queues and how full they are."),
 }
+
+WORKER_COMMANDS: dict[str, Row] = {}
+"""Those below `sched worker`."""

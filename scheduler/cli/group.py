@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import click
 
-from scheduler.cli.commands import COMMANDS
+from scheduler.cli.commands import COMMANDS, Row
 from scheduler.cli.invocation import FORMATS, Invocation
 
 
@@ -63,8 +63,73 @@ class Command(click.Command):
         return [p for p in params if isinstance(p, click.Option) and p not in self.global_options]
 
 
-class Sched(click.Group):
+class _Table(click.Group):
+    """Commands known from a table, imported when they are used."""
+
+    table: Mapping[str, Row]
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Every command, in the order of the help."""
+        return list(self.table)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        """The command called *cmd_name*, imported now."""
+        row = self.table.get(cmd_name)
+        if row is None:
+            return None
+        module, _, name = row.home.partition(":")
+        command = getattr(importlib.import_module(f"scheduler.cli.{module}"), name)
+        assert isinstance(command, click.Command), row.home
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that *args* begin with; a wrong name is refused with the nearest right ones."""
+        name = args[0]
+        if name not in self.table and not name.startswith("-"):
+            near = difflib.get_close_matches(name, self.table, n=3)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise click.UsageError(f"there is no command {name!r}{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - see above
+        """The table, by family."""
+        for family in dict.fromkeys(row.family for row in self.table.values()):
+            _write(formatter, family, [(name, row.help) for name, row in self.table.items() if row.family == family])
+
+
+class CommandGroup(Command, _Table):
+    """A command that does something by itself and has commands below it; they take none of its own options."""
+
+    def __init__(self, *args: Any, table: Mapping[str, Row], callback: Callable[..., Any], **kwargs: Any) -> None:
+        def alone(*args: Any, **kwargs: Any) -> Any:
+            """*callback*, unless a command below us was called: then click asks us first all the same."""
+            return None if click.get_current_context().invoked_subcommand else callback(*args, **kwargs)
+
+        super().__init__(*args, callback=alone, invoke_without_command=True, subcommand_metavar="[COMMAND …]", **kwargs)
+        self.table = table
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As in `_Table`; our own options are refused in front of a command, where they would mean nothing."""
+        name, command, rest = super().resolve_command(ctx, args)
+        for param in self._own_options(ctx):
+            if param.name and ctx.get_parameter_source(param.name) is click.core.ParameterSource.COMMANDLINE:
+                raise click.UsageError(f"{param.opts[-1]} is for `{ctx.command_path}` itself, not for {name!r}", ctx)
+        return name, command, rest
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands first, then the options."""
+        self.format_commands(ctx, formatter)
+        Command.format_options(self, ctx, formatter)
+
+
+class Sched(_Table):
     """`sched` itself: it knows its commands from the table, and imports the one that is used."""
+
+    table = COMMANDS
 
     def __init__(self) -> None:
         super().__init__(
@@ -80,36 +145,6 @@ class Sched(click.Group):
             no_args_is_help=True,
             context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
         )  # fmt: skip
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """Every command, in the order of the help."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
-        """The command called *cmd_name*, imported now."""
-        row = COMMANDS.get(cmd_name)
-        if row is None:
-            return None
-        module, _, name = row.home.partition(":")
-        command = getattr(importlib.import_module(f"scheduler.cli.{module}"), name)
-        assert isinstance(command, click.Command), row.home
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that *args* begin with; a wrong name is refused with the nearest right ones."""
-        name = args[0]
-        if name not in COMMANDS and not name.startswith("-"):
-            near = difflib.get_close_matches(name, COMMANDS, n=3)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            raise click.UsageError(f"there is no command {name!r}{hint}", ctx)
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - see above
-        """The table, by family."""
-        for family in dict.fromkeys(row.family for row in COMMANDS.values()):
-            _write(formatter, family, [(name, row.help) for name, row in COMMANDS.items() if row.family == family])
 
 
 def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:

@@ -8,8 +8,9 @@ from functools import partial
 
 import click
 
+from scheduler.cli.commands import WORKER_COMMANDS
 from scheduler.cli.exits import report
-from scheduler.cli.group import Command
+from scheduler.cli.group import Command, CommandGroup
 from scheduler.cli.invocation import Invocation, say
 from scheduler.cli.together import run_together
 
@@ -62,7 +63,7 @@ def _name(given: str | None) -> str:
     return given.replace("%h", host) if given else host
 
 
-@click.command("worker", cls=Command)
+@click.command("worker", cls=CommandGroup, table=WORKER_COMMANDS)
 @click.option(
     "-Q", "--queues", metavar="A,B", help="Take from these, in this order (default: every queue that is named)."
 )
