@@ -3,7 +3,8 @@ The message on the wire: a small fixed header that the scripts read, and a paylo
 
     header  60 bytes, little-endian, see HEADER; then entry, task and queue as UTF-8;
             with FLAG_RETRY the id of the run that is repeated, with FLAG_BACKFILL the id of the backfill,
-            with FLAG_HAND who asked for it and why; before each of these two bytes for its length
+            with FLAG_HAND who asked for it and why, with UNIQUE its unique key; before each of these two bytes for
+            its length
     payload JSON (`Payload`), or what `serializer` says
 
 The scripts read the header with `struct.unpack`; `store/lua/header.lua` is the other half of this file.
@@ -41,7 +42,7 @@ FLAG_HAND = 128
 
 HEADER = struct.Struct("<BBBBBBddddIIIIHHH")
 """
-version, priority, flags, overlap, catchup, serializer · due_ms, next_due_ms, expires_ms, enqueued_ms ·
+version, priority, flags, overlap, catchup, codec · due_ms, next_due_ms, expires_ms, enqueued_ms ·
 result_ttl_s, late_limit_ms, catchup_window_s, max_runs · lengths of entry, task and queue in bytes
 """
 
@@ -50,6 +51,15 @@ MOMENT_MAX = 2**53
 
 FLAGS_AT = 2
 """Where the flags stand in a message."""
+
+SERIALIZER_MASK = 0x0F
+"""The low bits of the codec byte are the serializer of the payload; the high ones are the marks below."""
+SIGNED = 0x80
+"""The body ends with its signature."""
+PAID = 0x40
+"""Its turn under its task's `rate_limit` is reserved: scripts set it and take it off again, so nothing signs it."""
+UNIQUE = 0x20
+"""At most one message of its unique key is alive; the key stands in the header."""
 
 SERIALIZERS = {"json": 0, "msgpack": 1, "pickle": 2}
 SERIALIZER_NAMES = {number: name for name, number in SERIALIZERS.items()}
@@ -91,6 +101,10 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     by: str = ""
     """Goes with `FLAG_HAND`, as does `reason`."""
     reason: str = ""
+    signed: bool = False
+    paid: bool = False
+    unique: str = ""
+    """Goes with `UNIQUE`: how long the key may be held, in ms, a blank, and the key; see `scheduler.unique`."""
 
     @property
     def of_schedule(self) -> bool:
@@ -121,7 +135,10 @@ def encode_header(header: Header) -> bytes:
             (header.flags & ~_TOLD) | _told_flags(header),
             header.overlap,
             header.catchup,
-            header.serializer,
+            header.serializer
+            | (SIGNED if header.signed else 0)
+            | (PAID if header.paid else 0)
+            | (UNIQUE if header.unique else 0),
             header.due_ms,
             header.next_due_ms,
             header.expires_ms,
@@ -140,6 +157,7 @@ def encode_header(header: Header) -> bytes:
         + (_with_length(header.retry_of) if header.retry_of else b"")
         + (_with_length(header.backfill) if header.backfill else b"")
         + (_with_length(header.by) + _with_length(header.reason) if header.by or header.reason else b"")
+        + (_with_length(header.unique) if header.unique else b"")
     )
 
 
@@ -195,7 +213,7 @@ def decode_header(body: bytes) -> tuple[Header, int]:
     """
     try:
         (
-            version, priority, flags, overlap, catchup, serializer, due, next_due, expires, enqueued,
+            version, priority, flags, overlap, catchup, codec, due, next_due, expires, enqueued,
             result_ttl_s, late_limit_ms, catchup_window_s, max_runs, entry_n, task_n, queue_n,
         ) = HEADER.unpack_from(body)  # fmt: skip
         if version != VERSION:
@@ -215,7 +233,7 @@ def decode_header(body: bytes) -> tuple[Header, int]:
         entry, at = body[at : at + entry_n].decode(), at + entry_n
         task, at = body[at : at + task_n].decode(), at + task_n
         queue, at = body[at : at + queue_n].decode(), at + queue_n
-        retry_of = backfill = by = reason = ""
+        retry_of = backfill = by = reason = unique = ""
         if flags & _TOLD:
             if flags & FLAG_RETRY:
                 retry_of, at = _text_at(body, at)
@@ -224,12 +242,15 @@ def decode_header(body: bytes) -> tuple[Header, int]:
             if flags & FLAG_HAND:
                 by, at = _text_at(body, at)
                 reason, at = _text_at(body, at)
+        if codec & UNIQUE:
+            unique, at = _text_at(body, at)
         header = Header(
             entry=entry, task=task, queue=queue, priority=priority, flags=flags, overlap=_OVERLAPS[overlap],
-            catchup=_CATCHUPS[catchup], serializer=serializer, due_ms=int(due), next_due_ms=int(next_due),
+            catchup=_CATCHUPS[catchup], serializer=codec & SERIALIZER_MASK, due_ms=int(due), next_due_ms=int(next_due),
             expires_ms=int(expires), enqueued_ms=int(enqueued), result_ttl_s=result_ttl_s,
             late_limit_ms=late_limit_ms, catchup_window_s=catchup_window_s, max_runs=max_runs,
             retry_of=retry_of, backfill=backfill, by=by, reason=reason,
+            signed=codec >= SIGNED, paid=codec & PAID != 0, unique=unique,
         )  # fmt: skip
     except (struct.error, UnicodeDecodeError, ValueError, IndexError) as error:
         raise UndecodableMessageError(f"{len(body)} bytes that are not a message of ours: {error}") from None

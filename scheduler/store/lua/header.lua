@@ -1,8 +1,10 @@
 -- The other half of wire.py: what scripts know of a message without reading its payload.
 -- Offsets are 1-based; the header has 60 bytes, then the names of entry, task and queue, then what the flags say: the id of the
--- run that is repeated (FLAG_RETRY), the id of the backfill (FLAG_BACKFILL), by whom and why (FLAG_HAND).
+-- run that is repeated (FLAG_RETRY), the id of the backfill (FLAG_BACKFILL), by whom and why (FLAG_HAND); and with UNIQUE
+-- the unique key, after how long it may be held.
 
 local FLAG_FIRE, FLAG_EARLY, FLAG_IGNORE_RESULT, FLAG_RETRY, FLAG_BACKFILL, FLAG_PING, FLAG_HAND = 1, 2, 4, 16, 32, 64, 128
+local PAID, UNIQUE = 64, 32 -- marks in the codec byte, whose low bits are the serializer
 local ALLOW, SKIP, QUEUE, REPLACE = 0, 1, 2, 3
 local EXPIRES_SKIPPED = 1
 local CATCHUP_NONE, CATCHUP_LATEST, CATCHUP_ALL = 0, 1, 2
@@ -22,6 +24,10 @@ end
 
 local function flags_of(body)
     return readable(body) and string.byte(body, 3) or 0
+end
+
+local function has_mark(body, mark)
+    return readable(body) and has(string.byte(body, 6), mark)
 end
 
 local function expires_of(body)
@@ -65,6 +71,10 @@ local function parse_told(h, body, at)
         h.reason, at = text_at(body, at)
         if not at then return false end
     end
+    if has(h.codec, UNIQUE) then
+        h.unique, at = text_at(body, at)
+        if not at then return false end
+    end
     return true
 end
 
@@ -73,7 +83,7 @@ local function parse(body)
     if not readable(body) then return nil end
     local h = {}
     local entry_n, task_n, queue_n, _
-    _, h.priority, h.flags, h.overlap, h.catchup, _, h.due, h.next_due, h.expires, h.enqueued,
+    _, h.priority, h.flags, h.overlap, h.catchup, h.codec, h.due, h.next_due, h.expires, h.enqueued,
         h.result_ttl_s, h.late_limit, h.window_s, h.max_runs, entry_n, task_n, queue_n =
         struct.unpack('<BBBBBBddddI4I4I4I4I2I2I2', body)
     if h.overlap > REPLACE or h.catchup > CATCHUP_ALL or #body < 60 + entry_n + task_n + queue_n then return nil end
@@ -81,7 +91,7 @@ local function parse(body)
     h.entry = string.sub(body, 61, 60 + entry_n)
     h.task = string.sub(body, 61 + entry_n, 60 + entry_n + task_n)
     h.queue = string.sub(body, 61 + entry_n + task_n, 60 + entry_n + task_n + queue_n)
-    if h.flags >= FLAG_RETRY and not parse_told(h, body, 61 + entry_n + task_n + queue_n) then return nil end
+    if (h.flags >= FLAG_RETRY or has(h.codec, UNIQUE)) and not parse_told(h, body, 61 + entry_n + task_n + queue_n) then return nil end
     return h
 end
 

@@ -12,7 +12,7 @@ from scheduler.errors import UndecodableMessageError
 from scheduler.model import Catchup, Overlap
 from scheduler.store import Store
 from scheduler.store.scripts import _expand, _strip
-from scheduler.wire import FLAG_FIRE, HEADER, Header, Payload, decode_header, encode_body
+from scheduler.wire import FLAG_FIRE, HEADER, Header, Payload, decode_header, encode_body, encode_payload
 
 pytestmark = pytest.mark.redis
 
@@ -23,8 +23,9 @@ if not h then return 'NOT OURS' end
 local function ms(x) return string.format('%.0f', x) end
 return { h.entry, h.task, h.queue, h.priority, h.flags, h.overlap, h.catchup, ms(h.due), ms(h.next_due), ms(h.expires),
     ms(h.enqueued), h.result_ttl_s, h.late_limit, h.window_s, h.max_runs, h.retry_of or '',
-    h.backfill or '', h.by or '', h.reason or '',
-    priority_of(ARGV[1]), flags_of(ARGV[1]), ms(expires_of(ARGV[1])), without_fire_flag(ARGV[1]) }
+    h.backfill or '', h.by or '', h.reason or '', h.unique or '',
+    priority_of(ARGV[1]), flags_of(ARGV[1]), ms(expires_of(ARGV[1])), without_fire_flag(ARGV[1]),
+    has_mark(ARGV[1], PAID) and 1 or 0, has_mark(ARGV[1], UNIQUE) and 1 or 0 }
 """
 TEXT = _strip(_expand(PARSE))
 quick = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -51,6 +52,10 @@ headers = st.builds(
     backfill=st.sampled_from(("", "20261121-3f2a")),
     by=st.text(max_size=20),
     reason=st.sampled_from(("", "it failed")),
+    serializer=st.integers(0, 15),
+    signed=st.booleans(),
+    paid=st.booleans(),
+    unique=st.sampled_from(("", "86400000 shop.bill:acme")) | st.text(max_size=20),
 )
 
 
@@ -64,7 +69,9 @@ def lua(store: Store, body: bytes) -> Any:
 def test_both_read_the_same(store: Store, header: Header) -> None:
     """Every field of the header, to the millisecond."""
     body = encode_body(header, Payload())
-    python, _ = decode_header(body)
+    python, at = decode_header(body)
+    assert body[at:] == encode_payload(Payload())
+    assert (python.serializer, python.signed, python.paid) == (header.serializer, header.signed, header.paid)
     found = lua(store, body)
     assert [item.decode() for item in found[:3]] == [python.entry, python.task, python.queue]
     assert found[3:7] == [python.priority, python.flags, python.overlap, python.catchup]
@@ -74,8 +81,11 @@ def test_both_read_the_same(store: Store, header: Header) -> None:
     assert found[11:15] == [
         python.result_ttl_s, python.late_limit_ms, python.catchup_window_s, python.max_runs,
     ]  # fmt: skip
-    assert [item.decode() for item in found[15:19]] == [python.retry_of, python.backfill, python.by, python.reason]
-    assert (found[19], found[20], int(found[21])) == (python.priority, python.flags, python.expires_ms)
+    assert [item.decode() for item in found[15:20]] == [
+        python.retry_of, python.backfill, python.by, python.reason, python.unique,
+    ]  # fmt: skip
+    assert (found[20], found[21], int(found[22])) == (python.priority, python.flags, python.expires_ms)
+    assert (found[24], found[25]) == (int(python.paid), int(python.unique != ""))
 
 
 @quick
@@ -83,7 +93,7 @@ def test_both_read_the_same(store: Store, header: Header) -> None:
 def test_taking_the_fire_flag_away_changes_nothing_else(store: Store, header: Header) -> None:
     """A retry is no fire any more."""
     body = encode_body(header, Payload())
-    without = lua(store, body)[22]
+    without = lua(store, body)[23]
     assert bytearray(without) == body[:2] + bytes([body[2] & ~FLAG_FIRE]) + body[3:]
 
 
@@ -100,8 +110,8 @@ fields = st.tuples(
 @given(values=fields, tail=st.binary(min_size=30, max_size=60), version=st.sampled_from((1, 1, 1, 2)))
 def test_both_refuse_the_same(store: Store, values: tuple[Any, ...], tail: bytes, version: int) -> None:
     """P12: but for names that are no UTF-8, which only Python reads as text."""
-    priority, flags, overlap, catchup, serializer = values[1], values[2] & 191, values[3] % 6, values[4] % 5, values[5]
-    body = HEADER.pack(version, priority, flags, overlap, catchup, serializer, *values[6:]) + tail
+    priority, flags, overlap, catchup, codec = values[1], values[2] & 191, values[3] % 6, values[4] % 5, values[5]
+    body = HEADER.pack(version, priority, flags, overlap, catchup, codec, *values[6:]) + tail
     try:
         decode_header(body)
         refused = ""
