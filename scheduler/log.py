@@ -7,15 +7,23 @@ import sys
 from typing import Any
 
 
-def event(logger: logging.Logger, name: str, /, *, level: int = logging.INFO, **fields: Any) -> None:
+def event(
+    logger: logging.Logger,
+    name: str,
+    /,
+    *,
+    level: int = logging.INFO,
+    exc_info: BaseException | None = None,
+    **fields: Any,
+) -> None:
     """
-    Log *name* (``"run.finished"``) with its facts.
+    Log *name* (``"run.finished"``) with its facts; with the traceback of *exc_info*, if that is given.
 
     The record carries `event` and `fields`, so that a handler can show them in its own way (`sched dev` does).
     """
     if logger.isEnabledFor(level):
         text = name + "".join(f" {key}={_text(value)}" for key, value in fields.items() if value is not None)
-        logger.log(level, "%s", text, extra={"event": name, "fields": fields})
+        logger.log(level, "%s", text, exc_info=exc_info, extra={"event": name, "fields": fields})
 
 
 def configure(level: str = "info") -> None:
