@@ -25,9 +25,11 @@ import logging
 import weakref
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, overload
 
 from scheduler.log import event
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _logger = logging.getLogger("scheduler.signals")
 
@@ -65,6 +67,14 @@ class Signal:
         self.carries = tuple(carries.split())
         self.never = never
         self.receivers: tuple[_Receiver, ...] = ()
+
+    @overload
+    def connect(self, receiver: F, sender: Any = None, weak: bool = False, dispatch_uid: object = None) -> F: ...
+
+    @overload
+    def connect(
+        self, receiver: None = None, sender: Any = None, weak: bool = False, dispatch_uid: object = None
+    ) -> Callable[[F], F]: ...
 
     def connect(self, receiver: Any = None, sender: Any = None, weak: bool = False, dispatch_uid: object = None) -> Any:
         """
