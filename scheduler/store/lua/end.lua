@@ -162,8 +162,9 @@ local function pass_slot(entry, waiting, now)
     local h = parse(body)
     if h.expires > 0 and h.expires <= now then
         redis.call('HDEL', SLOTS, entry)
-        if has(h.flags, FLAG_FIRE) then count_outcome(entry, 'expired', 1) end
-        end_here(waiting, body, 'EXPIRED', '', now, 'expired')
+        local fire = has(h.flags, FLAG_FIRE)
+        if fire then count_outcome(entry, 'expired', 1) end
+        end_here(waiting, body, 'EXPIRED', '', now, fire and 'expired')
         local following = next_in_line(entry)
         if following then return pass_slot(entry, following, now) end -- a tail call: a whole line may have expired
         return

@@ -84,7 +84,7 @@ local function settle(id, h, at, now, told)
     end
     if h.expires > 0 and h.expires <= now then
         if fire then count_outcome(h.entry, 'expired', 1) end
-        end_here(id, h.body, 'EXPIRED', '', now, 'expired')
+        end_here(id, h.body, 'EXPIRED', '', now, fire and 'expired') -- a retry was promoted long ago
         if told and fire then told[#told + 1] = { 'skipped', h.entry, h.due, 'expired', id, h.queue } end
         return false
     end

@@ -66,6 +66,22 @@ def test_a_retried_fire_is_counted_once(bench: Bench) -> None:
     assert not decode_header(body)[0].flags & FLAG_FIRE
 
 
+def test_a_retry_that_expires_was_promoted(bench: Bench) -> None:
+    """P2: expired is its state; the outcome of its due time was settled before."""
+    bench.put()
+    fire = bench.fired(bench.win(), in_ms=-4_000)
+    bench.promote()
+    session = bench.open()
+    bench.take(session)
+    body = bytearray(fire.body)
+    body[22:30] = b"\x00\x00\x00\x00\x00\x00\xf0\x3f"  # it expired 1 ms after the epoch
+    session.retry(fire.id, bytes(body), delay_ms=0, attempt=2)
+    bench.promote()
+    (run,) = bench.store.history.runs("e")
+    assert (run.state, run.outcome) == ("EXPIRED", "promoted")
+    assert bench.store.registry.counts("e") == {"promoted": 1}
+
+
 def test_a_retry_that_somebody_wants_cancelled_ends(bench: Bench) -> None:
     """A request to cancel is not forgotten."""
     id_ = bench.call()
