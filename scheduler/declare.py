@@ -30,6 +30,7 @@ from scheduler.options import (
     OF_THE_FUNCTION,
     TASK_OPTIONS,
     EntryOptions,
+    early_complaint,
     expires_complaint,
     expires_next_complaint,
     merged_complaint,
@@ -263,6 +264,8 @@ def task_complaint(declared: Declared, task: Task) -> str | None:
         return complaint
     if complaint := merged_complaint(options.run, task.options):
         return complaint
+    if complaint := early_complaint(options.ack, task.options):
+        return complaint
     try:
         task.check_arguments(msgspec.json.decode(declared.args), msgspec.json.decode(declared.kwargs))
     except TypeError as error:
@@ -311,8 +314,9 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     Make a function a task; with or without parentheses.
 
     Args:
-        options: ``name bind base queue priority serializer max_retries retry_for retry_backoff retry_jitter time_limit
-            soft_time_limit ack ignore_result result_expires expires``, see `scheduler.options.TaskOptions`.
+        options: ``name bind base queue priority serializer max_retries retry_for dont_retry_for retry_backoff
+            retry_backoff_max retry_jitter time_limit soft_time_limit ack ignore_result result_expires expires``, see
+            `scheduler.options.TaskOptions`.
 
     Raises:
         InvalidTaskError: An option is unknown or out of range (one line for each), or the name is taken.
@@ -352,7 +356,7 @@ def entry(
             its jitter becomes the entry's.
         options: ``queue priority tz countdown expires jitter overlap catchup catchup_window start until
             max_runs enabled tags description headers ack ignore_result result_expires max_retries retry_backoff
-            retry_jitter time_limit soft_time_limit alert_after alert_failures pause_after_failures ping_url``,
+            retry_backoff_max retry_jitter time_limit soft_time_limit alert_after alert_failures pause_after_failures ping_url``,
             see `scheduler.options.EntryOptions`. What is also an option of the task overrides the task's.
 
     Raises:

@@ -87,6 +87,7 @@ class RunOptions(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     max_retries: int | msgspec.UnsetType | None = msgspec.UNSET
     retry_backoff_ms: int | msgspec.UnsetType = msgspec.UNSET
+    retry_backoff_max_ms: int | msgspec.UnsetType = msgspec.UNSET
     retry_jitter: bool | msgspec.UnsetType = msgspec.UNSET
     time_limit_ms: int | msgspec.UnsetType | None = msgspec.UNSET
     soft_time_limit_ms: int | msgspec.UnsetType | None = msgspec.UNSET

@@ -49,7 +49,9 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
         queue: None: by the routes.
         max_retries: None: without limit.
         retry_for: Exceptions after which the run is tried again.
+        dont_retry_for: Those among them after which it is not.
         retry_backoff_ms: The pause before the first retry; each further one is twice as long.
+        retry_backoff_max_ms: Where that ends; the first pause may be longer, and then all of them are.
         retry_jitter: Whether that pause is drawn at random from nothing to its length.
         time_limit_ms: None: none. The child that runs it is killed.
         soft_time_limit_ms: None: none. `SoftTimeLimitExceeded` is raised in the task.
@@ -61,7 +63,9 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     serializer: str = "json"
     max_retries: int | None = 3
     retry_for: tuple[type[Exception], ...] = ()
+    dont_retry_for: tuple[type[Exception], ...] = ()
     retry_backoff_ms: int = 1_000
+    retry_backoff_max_ms: int = 600_000
     retry_jitter: bool = True
     time_limit_ms: int | None = None
     soft_time_limit_ms: int | None = None
@@ -118,6 +122,10 @@ def read_task_options(given: Mapping[str, Any], *, what: str) -> TaskOptions:
         complaints.append(complaint)
     if values.get("ack") is Ack.EARLY and values.get("retry_for"):
         complaints.append("ack 'early' runs at most once, so retry_for cannot stand beside it")
+    if values.get("dont_retry_for") and not values.get("retry_for"):
+        complaints.append("dont_retry_for names exceptions among those of retry_for; without that it has no meaning")
+    if complaint := _backoff_complaint(values):
+        complaints.append(complaint)
     if complaints:
         raise InvalidTaskError("\n".join(f"{what}: {complaint}" for complaint in complaints))
     return TaskOptions(**values)
@@ -151,6 +159,8 @@ def _entry_options(given: Mapping[str, Any]) -> tuple[EntryOptions, tuple[str, .
     options = EntryOptions(**values, run=RunOptions(**run) if run else None, watch=Watch(**watch) if watch else None)
     if complaint := limits_complaint(run.get("time_limit_ms"), run.get("soft_time_limit_ms")):
         complaints.append(complaint)
+    if complaint := _backoff_complaint(run):
+        complaints.append(complaint)
     if options.catchup is Catchup.ALL and options.overlap is not Overlap.ALLOW:
         complaints.append(
             f"catchup 'all' needs overlap='allow' (it is '{options.overlap.name.lower()}'): "
@@ -164,6 +174,26 @@ def _entry_options(given: Mapping[str, Any]) -> tuple[EntryOptions, tuple[str, .
     if start and until and (start.tzinfo is None) == (until.tzinfo is None) and until <= start:
         complaints.append(f"until {until.isoformat()} is not after start {start.isoformat()}")
     return options, tuple(complaints)
+
+
+def _backoff_complaint(said: Mapping[str, Any]) -> str | None:
+    """Why what was said of the pauses between attempts does not go together, or None if it does."""
+    first_ms, longest_ms = said.get("retry_backoff_ms"), said.get("retry_backoff_max_ms")
+    if first_ms is None or longest_ms is None or first_ms <= longest_ms:
+        return None
+    return (
+        f"retry_backoff {format_duration(first_ms)}, the first pause, is longer than "
+        f"retry_backoff_max {format_duration(longest_ms)}, the longest"
+    )
+
+
+def early_complaint(ack: Ack | None, task: TaskOptions) -> str | None:
+    """Why an entry that says *ack* does not go together with its *task*, or None if it does."""
+    if ack is not Ack.EARLY or not task.retry_for:
+        return None
+    return (
+        "ack 'early' runs at most once, and its task has retry_for; leave the ack to the task, or take a task without"
+    )
 
 
 def limits_complaint(hard_ms: int | None, soft_ms: int | None, *, of_hard: str = "", of_soft: str = "") -> str | None:
@@ -431,6 +461,7 @@ _OF_A_RUN: Mapping[str, tuple[str, _Reader]] = {
 _OF_THE_FUNCTION: Mapping[str, tuple[str, _Reader]] = {
     "max_retries": ("max_retries", _integer(0, MAX_RETRIES_MAX, none=True)),
     "retry_backoff": ("retry_backoff_ms", _backoff),
+    "retry_backoff_max": ("retry_backoff_max_ms", _duration(0, _DAY_MS)),
     "retry_jitter": ("retry_jitter", _flag),
     "time_limit": ("time_limit_ms", _duration(1, none=True)),
     "soft_time_limit": ("soft_time_limit_ms", _duration(1, none=True)),
@@ -442,6 +473,7 @@ TASK_OPTIONS: Mapping[str, tuple[str, _Reader]] = {
     **_OF_THE_FUNCTION,
     "serializer": ("serializer", _only_json),
     "retry_for": ("retry_for", _exceptions),
+    "dont_retry_for": ("dont_retry_for", _exceptions),
 }
 
 ENTRY_OPTIONS: Mapping[str, tuple[str, _Reader]] = {
@@ -485,5 +517,7 @@ _NOT_OF_TASKS = {
 }
 _NOT_OF_ENTRIES = {
     **_NOT_YET,
-    **dict.fromkeys(("bind", "base", "retry_for", "serializer"), "belongs to the task: give it to @task"),
+    **dict.fromkeys(
+        ("bind", "base", "retry_for", "dont_retry_for", "serializer"), "belongs to the task: give it to @task"
+    ),
 }

@@ -7,8 +7,6 @@ from typing import NamedTuple
 from scheduler.errors import Retry
 from scheduler.options import TaskOptions
 
-BACKOFF_MS_MAX = 600_000
-"""Where doubling ends."""
 DOUBLINGS_MAX = 40
 """Keeps the arithmetic in bounds; the backoff has long reached its maximum."""
 
@@ -28,7 +26,7 @@ def decide(error: BaseException, options: TaskOptions, *, attempt: int, chance: 
         chance: From 0 to 1, drawn by the caller; jitter takes that part of the backoff.
     """
     asked = error if isinstance(error, Retry) else None
-    if asked is None and not (options.retry_for and isinstance(error, options.retry_for)):
+    if asked is None and not _is_worth_it(error, options):
         return None
     retries = attempt - 1
     retries_max = asked.max_retries if asked is not None and asked.max_retries is not None else options.max_retries
@@ -39,9 +37,16 @@ def decide(error: BaseException, options: TaskOptions, *, attempt: int, chance: 
     return Again(backoff_ms(options, retries=retries, chance=chance))
 
 
+def _is_worth_it(error: BaseException, options: TaskOptions) -> bool:
+    """Whether the task named *error* among what is worth another attempt."""
+    if not options.retry_for or not isinstance(error, options.retry_for):
+        return False
+    return not isinstance(error, options.dont_retry_for)
+
+
 def backoff_ms(options: TaskOptions, *, retries: int, chance: float) -> int:
-    """The pause after *retries* earlier retries: doubled each time, up to ten minutes (or the first pause, if longer)."""
-    longest_ms = max(BACKOFF_MS_MAX, options.retry_backoff_ms)
+    """The pause after *retries* earlier retries: doubled each time, up to the longest (or the first, if that is longer)."""
+    longest_ms = max(options.retry_backoff_max_ms, options.retry_backoff_ms)
     whole_ms = min(longest_ms, options.retry_backoff_ms << min(retries, DOUBLINGS_MAX))
     return round(whole_ms * chance) if options.retry_jitter else int(whole_ms)
 

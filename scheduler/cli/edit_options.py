@@ -44,6 +44,7 @@ _HELP = {
     "result_expires": "How long results are kept.",
     "max_retries": "How often a failed run is tried again.",
     "retry_backoff": "The pause before the first retry.",
+    "retry_backoff_max": "The longest pause between two retries.",
     "time_limit": "A run is killed after that long.",
     "soft_time_limit": "A run is asked to stop after that long.",
     "alert_after": "Alert if there is no success that long after it was due.",

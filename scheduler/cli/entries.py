@@ -155,6 +155,7 @@ def run_options_data(run: RunOptions | None) -> dict[str, Any]:
     data = {
         "max_retries": run.max_retries,
         "retry_backoff_s": _seconds(run.retry_backoff_ms),
+        "retry_backoff_max_s": _seconds(run.retry_backoff_max_ms),
         "retry_jitter": run.retry_jitter,
         "time_limit_s": _seconds(run.time_limit_ms),
         "soft_time_limit_s": _seconds(run.soft_time_limit_ms),
@@ -221,6 +222,7 @@ def _chosen_of_runs(run: RunOptions) -> Iterable[tuple[str, str]]:
     """What the entry says itself rather than its task."""
     yield "max retries", _or_none(run.max_retries, str, none="without limit")
     yield "retry backoff", _or_none(run.retry_backoff_ms, show_span, none="")
+    yield "longest backoff", _or_none(run.retry_backoff_max_ms, show_span, none="")
     yield "retry jitter", _or_none(run.retry_jitter, lambda jitter: "yes" if jitter else "no", none="")
     yield "time limit", _or_none(run.time_limit_ms, show_span, none="none")
     yield "soft time limit", _or_none(run.soft_time_limit_ms, show_span, none="none")

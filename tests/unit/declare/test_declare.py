@@ -94,6 +94,8 @@ def test_options_become_typed_values() -> None:
         ({"time_limit": 5, "soft_time_limit": 5}, "soft_time_limit 5s must be shorter than time_limit 5s"),
         ({"ack": "never"}, "ack 'never': expected one of 'late', 'each', 'early'"),
         ({"ack": "early", "retry_for": KeyError}, "ack 'early' runs at most once"),
+        ({"dont_retry_for": KeyError}, "dont_retry_for names exceptions among those of retry_for"),
+        ({"retry_backoff": 60, "retry_backoff_max": 5}, "retry_backoff 1m, the first pause, is longer than"),
         ({"ignore_result": 1}, "ignore_result 1: expected True or False"),
         ({"serializer": "pickle"}, "serializer 'pickle': this version speaks 'json'"),
         ({"expires": 0}, "expires 0: a run that expires at once never starts"),
@@ -224,6 +226,16 @@ def test_the_limits_of_an_entry_go_together_with_its_tasks(
     own: dict[str, Any] = {"soft_time_limit": None, "time_limit": None} | of_entry
     entry("e", f, every("5s"), **own)
     assert "e" in declarations.entries
+
+
+def test_an_entry_that_runs_at_most_once_needs_a_task_that_is_not_repeated() -> None:
+    """`ack="early"` said by the entry meets the `retry_for` of its task: the two promises cannot both be kept."""
+
+    @task(name="t", retry_for=OSError)
+    def fetch() -> None: ...
+
+    with pytest.raises(InvalidEntryError, match="ack 'early' runs at most once, and its task has retry_for"):
+        entry("e", fetch, every(60), ack="early")
 
 
 def test_all_complaints_of_one_declaration_come_together(declarations: Declarations) -> None:
