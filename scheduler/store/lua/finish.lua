@@ -25,6 +25,7 @@ if #ARGV >= first then
     for at = first, #ARGV, 7 do ids[#ids + 1] = ARGV[at] end
     local owned = redis.call('HMGET', held, unpack(ids))
     local ended, runs, failed, seen = {}, {}, {}, {}
+    local until_of = {} -- ttl → moment, as texts: a number would be printed anew for each call
     local of = { ids = {}, entries = {}, runs = {}, states = {} } -- those of entries
     for i, id in ipairs(ids) do
         local at = first + 7 * (i - 1)
@@ -32,7 +33,11 @@ if #ARGV >= first then
             seen[id] = true
             ended[#ended + 1] = id
             runs[#runs + 1] = ARGV[at + 3]
-            if ARGV[at + 1] ~= '' then redis.call('SET', PREFIX .. 'r:' .. id, ARGV[at + 1], 'PX', math.max(1, ARGV[at + 2])) end
+            if ARGV[at + 1] ~= '' then
+                local ttl = ARGV[at + 2]
+                until_of[ttl] = until_of[ttl] or string.format('%.0f', now + math.max(1, ttl))
+                redis.call('SET', PREFIX .. 'r:' .. id, ARGV[at + 1], 'PXAT', until_of[ttl])
+            end
             if ARGV[at + 4] ~= '' then
                 local n = #of.ids + 1
                 of.ids[n], of.entries[n], of.runs[n], of.states[n] = id, ARGV[at + 4], ARGV[at + 3], ARGV[at + 5]
@@ -51,8 +56,9 @@ if #ARGV >= first then
         local bodies = #of.ids > 0 and redis.call('HMGET', MESSAGES, unpack(of.ids))
         redis.call('HDEL', held, unpack(ended))
         redis.call('HDEL', MESSAGES, unpack(ended))
-        redis.call('HDEL', TRIES, unpack(ended))
-        redis.call('HDEL', cancels_key(session), unpack(ended))
+        if redis.call('EXISTS', TRIES) == 1 then redis.call('HDEL', TRIES, unpack(ended)) end
+        local cancels = cancels_key(session)
+        if redis.call('EXISTS', cancels) == 1 then redis.call('HDEL', cancels, unpack(ended)) end
         remember(runs)
         if bodies then
             local dues = {}

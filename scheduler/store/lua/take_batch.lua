@@ -29,6 +29,10 @@ end
 
 local ENDED_MAX = 500 -- so many expired messages are ended in one call; the rest in the next
 
+-- Redis keeps a small hash as a plain list, in which it looks for each field from the start: with hundreds of messages that
+-- would cost more than all the rest. A value beyond 64 bytes makes it a hash table; whoever reads a place passes over blanks.
+local HELD_AS_LIST_MAX, BLANKS = 16, string.rep(' ', 64)
+
 -- Puts `ids`, a few hundred at most, back to the head of the list they were popped from, in order.
 local function unpop(key, ids)
     local reversed = {}
@@ -42,6 +46,7 @@ local function take_batch(session, queues, n, bytes_max, now, want_told)
     local told = want_told and {} or nil
     local reply = { -1, 0, {} }
     local held, bytes, alone, ended, has_suspect = {}, 0, false, 0, nil
+    local taken_at, any_tries = string.format(' %.0f', now), redis.call('EXISTS', TRIES) == 1
     for _, queue in ipairs(queues) do
         local head = next_due_of(queue)
         if head and head <= now then
@@ -49,14 +54,14 @@ local function take_batch(session, queues, n, bytes_max, now, want_told)
             head = next_due_of(queue)
         end
         if head and (reply[1] < 0 or head < reply[1]) then reply[1] = head end
-        local left_behind = false
+        local left_behind, place = false, queue .. taken_at
         for _, key in ipairs(ready_keys(queue)) do
             local passed = {}
             while n > 0 and bytes < bytes_max and not alone and ended < ENDED_MAX and #passed < SUSPECTS_PASSED_MAX do
                 local ids = redis.call('LPOP', key, math.min(n, CHUNK))
                 if not ids or #ids == 0 then break end
                 local bodies = redis.call('HMGET', MESSAGES, unpack(ids))
-                local tries = redis.call('HMGET', TRIES, unpack(ids))
+                local tries = any_tries and redis.call('HMGET', TRIES, unpack(ids)) or {}
                 local back = {}
                 for i, id in ipairs(ids) do
                     local body = bodies[i]
@@ -78,7 +83,7 @@ local function take_batch(session, queues, n, bytes_max, now, want_told)
                             else
                                 alone = single
                                 held[#held + 1] = id
-                                held[#held + 1] = queue .. ' ' .. string.format('%.0f', now)
+                                held[#held + 1] = place
                                 reply[#reply + 1] = id
                                 reply[#reply + 1] = body
                                 reply[#reply + 1] = tries[i] or ''
@@ -106,6 +111,7 @@ local function take_batch(session, queues, n, bytes_max, now, want_told)
             wake(queue)
         end
     end
+    if #held > 2 * HELD_AS_LIST_MAX then held[2] = held[2] .. BLANKS end
     if #held > 0 then redis.call('HSET', held_key(session), unpack(held)) end
     if told then reply[3] = told end
     return reply
