@@ -147,6 +147,7 @@ class Ticker:
 
     def _arm(self) -> bool:
         now_ms = self._clock.now_ms()
+        again = self._pending is not None  # nobody answered: what has changed meanwhile is not in it
         if self._pending is None:
             due_ms = self._plan.next_due_ms()
             # At most so far ahead: else Redis' clock was set back meanwhile.
@@ -174,7 +175,7 @@ class Ticker:
             event(log, "fire.skipped", entry=skip.entry, reason=skip.reason, count=skip.count)
         self._stale += answer.stale
         self._promoter.expect(batch.fires)
-        if len(batch.fires) + len(batch.skips) < ARM_BATCH and not answer.stale:
+        if len(batch.fires) + len(batch.skips) < ARM_BATCH and not answer.stale and not again:
             self._arm_again_ms = now_ms + ARM_PAUSE_MS
             return False
         return True

@@ -393,10 +393,12 @@ class LifeMachine(RuleBasedStateMachine):
             return
         assert life.pause is None, "armed in a pause"
         off_ms = place.at_ms - header.due_ms - entry.countdown_ms
-        # A fire that is to be skipped keeps nobody's place.
+        # A fire that is to be skipped keeps nobody's place, and after the last one there is none.
         next_ms = schedule_of(entry).next_ms(header.due_ms)
         while next_ms in life.ordered:
             next_ms = schedule_of(entry).next_ms(next_ms)
+        if next_ms is not None and next_ms > (entry.until_ms or next_ms):
+            next_ms = None
         assert 0 <= off_ms <= entry.jitter_ms
         assert next_ms is None or off_ms < next_ms - header.due_ms
         assert header.due_ms <= self.stage.now_ms + HORIZON_MS
