@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from scheduler.store.history import History
     from scheduler.store.leadership import Leadership
     from scheduler.store.loads import Loads
+    from scheduler.store.orders import Orders
     from scheduler.store.presence import Presence
     from scheduler.store.queues import Queues
     from scheduler.store.registry import RegistryStore
@@ -96,6 +97,13 @@ class Store:
         from scheduler.store.sessions import Sessions  # noqa: PLC0415
 
         return Sessions(self.connection, self.keys, losses_max=self._losses_max)
+
+    @cached_property
+    def orders(self) -> Orders:
+        """Orders to workers."""
+        from scheduler.store.orders import Orders  # noqa: PLC0415
+
+        return Orders(self.connection, self.keys)
 
     @cached_property
     def results(self) -> Results:

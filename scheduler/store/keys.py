@@ -38,9 +38,10 @@ As long as a message lives (P5: each is in exactly one place)
 As long as a process lives (removed when it ends, or by whoever reclaims it)
 
     {ns}:sessions          hash    session → its counter                       open, renew, reclaim
-    {ns}:s:S:info          hash    what `sched workers` shows                  open
+    {ns}:s:S:info          hash    what `sched workers` shows                  open, renew
     {ns}:s:S:held          hash    id → "queue taken_ms"                       take, finish, release, retry, reclaim
     {ns}:s:S:cancel        hash    id → "1" to terminate, "0" to forget        cancel; read by renew
+    {ns}:s:S:orders        list    Order as JSON, oldest first; 100 at most    order; taken off by renew
     {ns}:dead_sessions     set     reclaimed, and not yet emptied              reclaim
     {ns}:beats             hash    beat → BeatInfo; trimmed after a minute     presence
     {ns}:baton             list    at most one token: the term is free         resign
@@ -70,11 +71,13 @@ With a bound or a lifetime
     {ns}:r:ID              string  ResultRecord                                end; its own TTL (`result_expires`)
     {ns}:c:ID              string  a call that was carried out                 enqueue, trigger, backfill; 60 s, of a
                                                                                caller's own key a day
+    {ns}:o:ID              hash    session → Answer to order ID; 10 min        answer
     {ns}:backfills         zset    id scored by when it is forgotten; 1,000    backfill
     {ns}:b:ID              string  Backfill; 30 days after its last moment     backfill
     {ns}:b:ID:runs         zset    id scored by its due time; as long          backfill
 
-`{ns}:done:ID` is a channel, not a key: `end` publishes there when somebody waits.
+Channels, not keys: `{ns}:done:ID`, where `end` publishes when somebody waits, and `{ns}:bell:S`, where `order` and `cancel` ring for
+a worker.
 """
 
 from __future__ import annotations
@@ -158,6 +161,18 @@ class Keys:
     def cancels(self, session: str) -> str:
         """The cancel requests for what *session* holds."""
         return f"{self.prefix}s:{session}:cancel"
+
+    def orders(self, session: str) -> str:
+        """The orders that *session* has not read."""
+        return f"{self.prefix}s:{session}:orders"
+
+    def answers(self, order: str) -> str:
+        """What became of *order*, by session."""
+        return f"{self.prefix}o:{order}"
+
+    def bell(self, session: str) -> str:
+        """The channel that brings the next renewal of *session* forward."""
+        return f"{self.prefix}bell:{session}"
 
     def entry_runs(self, entry: str) -> str:
         """The last runs of *entry*."""

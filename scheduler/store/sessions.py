@@ -17,6 +17,7 @@ from scheduler.errors import LeaseLostError
 from scheduler.model import Message, Outcome
 from scheduler.store.connection import Connection
 from scheduler.store.keys import Keys
+from scheduler.store.orders import Bell, Order, WorkerState, decode_orders, decode_state
 from scheduler.store.queues import FireEvent, fire_events, moment
 from scheduler.store.wake import Wake
 from scheduler.wire import new_id
@@ -38,11 +39,19 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LiveWorker(NamedTuple):
-    """A worker with an open session, and what it holds: id → (queue, when it was taken)."""
+    """
+    A worker with an open session, and what it holds: id → (queue, when it was taken).
+
+    Attributes:
+        state: What it said last; None before its first renewal.
+        silent_ms: How long ago it renewed last, by Redis' clock. For people: no lease is judged by it.
+    """
 
     session: str
     info: WorkerInfo
     held: dict[str, tuple[str, int]]
+    state: WorkerState | None = None
+    silent_ms: int = 0
 
 
 class Taken(NamedTuple):
@@ -78,11 +87,13 @@ class Renewed(NamedTuple):
         cancels: id → whether to terminate it if it runs already. Told again at each renewal until its message is held no longer.
         went_back: The counter is not one above what we remember: Redis lost a suffix of its writes, or carried out a call whose
             reply was lost (a take, say, whose messages nobody runs). Reconcile.
+        orders: To be carried out, in this order; told once.
     """
 
     now_ms: float
     cancels: dict[str, bool]
     went_back: bool
+    orders: list[Order]
 
 
 class Reconciled(NamedTuple):
@@ -112,6 +123,7 @@ class Session:
     ) -> None:
         self.id = id_
         self.wake = Wake(connection, keys.wake)
+        self.bell = Bell(connection, keys.bell(id_))
         self._connection = connection
         self._keys = keys
         self._counter = counter
@@ -166,13 +178,14 @@ class Session:
         reply = self._run("release", (), (int(lost), delay_ms, self._losses_max, *ids))
         return int(reply[2])
 
-    def renew(self) -> Renewed:
-        """Keep the lease."""
-        reply = self._run("renew", (self._keys.cancels(self.id),), ())
+    def renew(self, state: bytes = b"") -> Renewed:
+        """Keep the lease; publish *state*, an encoded `WorkerState`, if there is anything new to be said."""
+        keys = self._keys
+        reply = self._run("renew", (keys.cancels(self.id), keys.session_info(self.id), keys.orders(self.id)), (state,))
         pairs = [field.decode() for field in reply[3]]
         cancels = {id_: flag == "1" for id_, flag in zip(pairs[::2], pairs[1::2], strict=True)}
         went_back, self._went_back = self._went_back, False
-        return Renewed(reply[2] / 1000, cancels, went_back)
+        return Renewed(reply[2] / 1000, cancels, went_back, decode_orders(reply[4]))
 
     def reconcile(self, known_ids: Iterable[str]) -> Reconciled:
         """Compare *known_ids*, all that we hold (finished but unsent ones included), with what Redis says. Not while a take is out."""
@@ -182,8 +195,9 @@ class Session:
     def close(self) -> None:
         """End the session. What it still holds has not started, and goes back."""
         self.wake.close()
+        self.bell.close()
         keys = self._keys
-        tail = (keys.session_info(self.id), keys.held(self.id), keys.cancels(self.id))
+        tail = (keys.session_info(self.id), keys.held(self.id), keys.cancels(self.id), keys.orders(self.id))
         self._connection.run("close", (*keys.core, *tail), (self.id,))
 
     def _run(self, script: str, keys: tuple[str, ...], args: Sequence[Any]) -> list[Any]:
@@ -221,7 +235,9 @@ class Sessions:
     def reclaim(self, session: str, counter: int) -> int | None:
         """Put back what *session* holds, if its counter still is *counter*; how many messages, or None if it lives."""
         keys = self._keys
-        tail = (keys.dead_sessions, keys.session_info(session), keys.held(session), keys.cancels(session))
+        tail = (
+            keys.dead_sessions, keys.session_info(session), keys.held(session), keys.cancels(session), keys.orders(session),
+        )  # fmt: skip
         total: int = 0
         while True:
             reply = self._connection.run(
@@ -237,18 +253,24 @@ class Sessions:
         """Every open session with what it holds."""
         keys = self._keys
         ids = sorted(id_.decode() for id_ in self._connection.call("HKEYS", keys.sessions))
-        commands: list[tuple[str, ...]] = []
+        commands: list[tuple[str, ...]] = [("TIME",)]
         for id_ in ids:
-            commands += [("HGET", keys.session_info(id_), "info"), ("HGETALL", keys.held(id_))]
-        replies = self._connection.pipeline(commands)
+            commands += [
+                ("HMGET", keys.session_info(id_), "info", "state", "seen"),
+                ("HGETALL", keys.held(id_)),
+            ]
+        (seconds, micros), *replies = self._connection.pipeline(commands)
+        now_ms = int(seconds) * 1000 + int(micros) // 1000
         workers = []
         for i, id_ in enumerate(ids):
-            info, pairs = replies[2 * i], replies[2 * i + 1]
+            (info, state, seen_ms), pairs = replies[2 * i], replies[2 * i + 1]
             held = {}
             for message, place in zip(pairs[::2], pairs[1::2], strict=True):
                 queue, _, taken_ms = place.decode().partition(" ")
                 held[message.decode()] = (queue, int(taken_ms or 0))
-            workers.append(LiveWorker(id_, _decode_info(info) if info else WorkerInfo(name="?"), held))
+            silent_ms = max(0, now_ms - int(seen_ms)) if seen_ms else 0
+            known = _decode_info(info) if info else WorkerInfo(name="?")
+            workers.append(LiveWorker(id_, known, held, decode_state(state), silent_ms))
         return workers
 
 

@@ -5,7 +5,7 @@
 --
 -- KEYS  1–12 core
 -- ARGV  1 id · 2 "1" to terminate it if it runs already · 3 who asks, 4 why · 5 its line in the audit log, as JSON, or ""
--- Reply "REVOKED", "REQUESTED" (takes effect at the holder's next renewal), "ENDED", "UNKNOWN"
+-- Reply "REVOKED", "REQUESTED" (takes effect at the holder's next renewal, for which we ring), "ENDED", "UNKNOWN"
 
 --@include core header ready end note
 
@@ -39,6 +39,7 @@ end
 for _, session in ipairs(redis.call('HKEYS', SESSIONS)) do
     if redis.call('HEXISTS', PREFIX .. 's:' .. session .. ':held', id) == 1 then
         redis.call('HSET', PREFIX .. 's:' .. session .. ':cancel', id, ARGV[2])
+        redis.call('PUBLISH', PREFIX .. 'bell:' .. session, '1')
         noted(0)
         return 'REQUESTED'
     end

@@ -1,6 +1,6 @@
 -- Closes a session: what it still holds has not started, and goes back.
 --
--- KEYS  1–12 core · 13 info, 14 held, 15 cancel requests of the session
+-- KEYS  1–12 core · 13 info, 14 held, 15 cancel requests, 16 orders of the session
 -- ARGV  1 session
 -- Reply {"LOST"} or {"OK", how many went back}
 
@@ -12,5 +12,5 @@ local ids = redis.call('HKEYS', KEYS[14])
 redis.call('DEL', KEYS[13], KEYS[14])
 redis.call('HDEL', SESSIONS, ARGV[1])
 give_back(ids, KEYS[15], false, 0, 1, now)
-redis.call('DEL', KEYS[15])
+redis.call('DEL', KEYS[15], KEYS[16])
 return { 'OK', #ids }

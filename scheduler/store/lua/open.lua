@@ -7,5 +7,5 @@
 --@include core
 
 redis.call('HDEL', SESSIONS, '') -- a first write that needs no memory: a full Redis is emptied by workers that come
-redis.call('HSET', KEYS[13], unpack(ARGV, 2))
+redis.call('HSET', KEYS[13], 'seen', string.format('%.0f', (server_time())), unpack(ARGV, 2))
 return redis.call('HINCRBY', SESSIONS, ARGV[1], 1)

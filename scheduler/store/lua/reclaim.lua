@@ -3,7 +3,7 @@
 -- Guarantee: compare-and-set on the counter that the observer saw standing still for the whole lease on its own clock. From
 -- the first chunk on the session is fenced: none of its calls writes any more (P3 for workers).
 --
--- KEYS  1–12 core · 13 dead_sessions · 14 info, 15 held, 16 cancel requests of the dead session
+-- KEYS  1–12 core · 13 dead_sessions · 14 info, 15 held, 16 cancel requests, 17 orders of the dead session
 -- ARGV  1 dead session · 2 the counter that stood still · 3 chunk (at most 500) · 4 losses before a message is buried
 -- Reply {"ALIVE"} if the counter has moved, {"MORE", how many}, {"DONE", how many}
 
@@ -34,6 +34,6 @@ if #ids > 0 then
     give_back(ids, KEYS[16], true, 0, tonumber(ARGV[4]), now)
 end
 if redis.call('EXISTS', KEYS[15]) == 1 then return { 'MORE', #ids } end
-redis.call('DEL', KEYS[14], KEYS[16])
+redis.call('DEL', KEYS[14], KEYS[16], KEYS[17])
 redis.call('SREM', KEYS[13], session)
 return { 'DONE', #ids }

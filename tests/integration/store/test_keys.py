@@ -11,6 +11,7 @@ from scheduler.alarm import Alert, Kind
 from scheduler.errors import ResultTimeoutError
 from scheduler.model import Overlap, Skip
 from scheduler.store import keys as page
+from scheduler.store.orders import Answer, Verb, WorkerState, encode_state, new_order
 from scheduler.store.presence import BeatInfo
 from scheduler.wire import decode_header
 from tests.support.bench import HOUR_MS, Bench
@@ -80,6 +81,11 @@ def everything(bench: Bench) -> None:
     store.alerts.sent(sent, sent.items, again_ms=None)
     store.alerts.sent(failed, failed.items, again_ms=1)
     store.loads.publish({}, clean=True, mistakes=(), by="b")
+    given = store.orders.give(new_order(Verb.RESUME), [session.id])
+    (order,) = session.renew(encode_state(WorkerState())).orders
+    store.orders.answer(order, session.id, Answer(done=True, text="resumed"))
+    assert store.orders.wait(given, 1.0).answers
+    store.orders.give(new_order(Verb.STOP), [session.id])
     session.close()
     store.leadership.resign(term.number, term.holder)
 

@@ -12,6 +12,7 @@ from scheduler.alarm import Alert, Kind
 from scheduler.config import Config
 from scheduler.model import Overlap, Skip
 from scheduler.store import Store, open_store
+from scheduler.store.orders import Answer, Verb, WorkerState, encode_state, new_order
 from scheduler.store.presence import BeatInfo
 from tests.support.bench import HOUR_MS, Bench
 
@@ -65,7 +66,12 @@ def test_every_script_does_its_work(anywhere: Bench) -> None:
     session.release([taken[5]], lost=True)
     store.queues.cancel(taken[6], terminate=True)
     store.queues.cancel(ids[-1])
-    assert session.renew().cancels == {taken[6]: True}
+    given = store.orders.give(new_order(Verb.RESUME), [session.id])
+    renewed = session.renew(encode_state(WorkerState()))
+    assert renewed.cancels == {taken[6]: True}
+    assert renewed.orders == [given.order]
+    store.orders.answer(given.order, session.id, Answer(done=True, text="resumed"))
+    assert store.orders.wait(given, 1.0).answers
     session.reconcile(taken[7:])
     store.sessions.reclaim(dying.id, store.sessions.observe()[dying.id])
     bench.check_places()

@@ -35,7 +35,15 @@ def test_no_two_things_share_a_key(one: str, other: str, entry: str, another: st
 def test_all_keys_share_the_tag_of_their_namespace() -> None:
     """Every script touches one slot of a Redis Cluster."""
     keys = Keys("team.a:b-c_d")
-    found = [*keys.core, keys.leaders, keys.held("s"), keys.cancels("s"), keys.session_info("s"), *per_queue(keys, "q")]
+    found = [
+        *keys.core,
+        keys.leaders,
+        keys.held("s"),
+        keys.cancels("s"),
+        keys.session_info("s"),
+        keys.orders("s"),
+        *per_queue(keys, "q"),
+    ]
     assert all(key.startswith("{team.a:b-c_d}:") for key in found)
     assert keys.messages.removesuffix("messages") == keys.prefix, "scripts form the prefix from it"
 
