@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from scheduler.context import Request
     from scheduler.declare import entry, schedule, task
     from scheduler.errors import Ignore, Reject, Retry, SchedError, SoftTimeLimitExceeded
+    from scheduler.exchange import Exchange, Queue, binding
     from scheduler.result import AsyncResult
     from scheduler.task import MaxRetriesExceededError, Task
     from scheduler.timing import between, crontab, every, holidays, once, rrule, sun
@@ -29,8 +30,10 @@ __all__ = [
     "App",
     "AsyncResult",
     "Celery",
+    "Exchange",
     "Ignore",
     "MaxRetriesExceededError",
+    "Queue",
     "Reject",
     "Request",
     "Retry",
@@ -38,6 +41,7 @@ __all__ = [
     "SoftTimeLimitExceeded",
     "Task",
     "between",
+    "binding",
     "crontab",
     "entry",
     "every",
@@ -53,8 +57,10 @@ _HOMES = {
     "App": "scheduler.app",
     "AsyncResult": "scheduler.result",
     "Celery": "scheduler.app",
+    "Exchange": "scheduler.exchange",
     "Ignore": "scheduler.errors",
     "MaxRetriesExceededError": "scheduler.task",
+    "Queue": "scheduler.exchange",
     "Reject": "scheduler.errors",
     "Request": "scheduler.context",
     "Retry": "scheduler.errors",
@@ -62,6 +68,7 @@ _HOMES = {
     "SoftTimeLimitExceeded": "scheduler.errors",
     "Task": "scheduler.task",
     "between": "scheduler.timing",
+    "binding": "scheduler.exchange",
     "crontab": "scheduler.timing",
     "entry": "scheduler.declare",
     "every": "scheduler.timing",

@@ -23,11 +23,12 @@ from apscheduler.triggers.base import BaseTrigger
 
 from scheduler.calls import Call, make_message, patiently, read_retry_policy, refuse_keywords, send
 from scheduler.celery_settings import BEAT_SCHEDULE, KNOWN, NOT_DONE, modern, translate
-from scheduler.config import Config, load_config, nearest, redact_url
+from scheduler.config import Config, load_config, redact_url
 from scheduler.declare import Declarations, Declared, adopt
 from scheduler.errors import ConfigError, InvalidEntryError
 from scheduler.home import Home
 from scheduler.log import event
+from scheduler.nearest import nearest
 from scheduler.result import AsyncResult
 from scheduler.task import Task
 from scheduler.timing import every

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 import msgspec
 
 from scheduler.clock import aware, to_ms
-from scheduler.config import queue_complaint
 from scheduler.context import current_request
 from scheduler.errors import OversizedMessageError, RefusedError, StoreUnavailableError
+from scheduler.exchange import queue_complaint
 from scheduler.home import Home
 from scheduler.model import Ack, Catchup, Overlap
 from scheduler.options import PRIORITY_MAX, Expires, TaskOptions, name_complaint, read_headers

@@ -11,8 +11,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
@@ -20,9 +19,10 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 import msgspec
 
 from scheduler.errors import ConfigError, ScheduleError
+from scheduler.exchange import QUEUE_PATTERN, QUEUE_WORDS, queue_complaint
+from scheduler.nearest import nearest
 
 NAMESPACE_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
-QUEUE_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,127}")
 URL_SCHEMES = ("redis", "rediss", "unix")
 CALLABLE_PATTERN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 """``schedules.ops:page``"""
@@ -214,19 +214,6 @@ def http_url_complaint(value: object) -> str | None:
     return None
 
 
-def queue_complaint(name: object) -> str | None:
-    """Why *name* cannot be the name of a queue, or None if it can."""
-    if isinstance(name, str) and QUEUE_PATTERN.fullmatch(name):
-        return None
-    return f"queue {name!r}: use 1–128 letters, digits, '_', '.', ':', '@' or '-', not starting with a sign"
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """``; did you mean 'horizon'?``, or nothing when no known name is near."""
-    found = get_close_matches(name, list(known), n=3, cutoff=0.6)
-    return f"; did you mean {' or '.join(map(repr, found))}?" if found else ""
-
-
 # ── how each setting is read ────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -385,15 +372,14 @@ def _hooks(value: Any, place: _Place) -> tuple[str, ...]:
     return tuple(dict.fromkeys(hooks))
 
 
-_QUEUE_WORDS = "use 1–128 letters, digits, '_', '.', ':', '@' or '-', not starting with a sign"
-
+_ANNOTATED = "as in {'reports.*': {'time_limit': '5m'}}"
 SETTINGS: Mapping[str, tuple[str, _Reader]] = {
     "redis_url": ("redis_url", _url),
     "redis_password_file": ("redis_password_file", _password_file),
     "namespace": ("namespace", _matching(NAMESPACE_PATTERN, "use 1–64 letters, digits, '_', '.', ':' or '-'")),
     "schedules": ("schedules", _path),
     "timezone": ("timezone", _zone),
-    "default_queue": ("default_queue", _matching(QUEUE_PATTERN, _QUEUE_WORDS)),
+    "default_queue": ("default_queue", _matching(QUEUE_PATTERN, QUEUE_WORDS)),
     "queues": ("queues", _queues),
     "routes": ("routes", _routes),
     "imports": ("imports", _names),

@@ -25,11 +25,11 @@ import msgspec
 from scheduler.byhand import BACKFILL_LIMIT, BACKFILL_RATE_S, Asked, Span, backfill, due_times, trigger
 from scheduler.calls import Call, Duration, encode_arguments, encode_keywords, moments_of
 from scheduler.clock import aware, from_ms, to_ms
-from scheduler.config import nearest
 from scheduler.declare import calling_place, declared_entry
 from scheduler.errors import InvalidEntryError, InvalidScheduleError, NotFoundError, RefusedError
 from scheduler.home import Home
 from scheduler.model import Entry, EntryRecord, Origin, Overlap
+from scheduler.nearest import nearest
 from scheduler.options import ENTRY_OPTIONS, read_entry_options
 from scheduler.resolve import resolve_entry
 from scheduler.result import AsyncResult

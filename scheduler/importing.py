@@ -19,10 +19,10 @@ from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType, TracebackType
 
-from scheduler.config import nearest
 from scheduler.declare import PACKAGE, relative
 from scheduler.errors import BrokenFileError, ConfigError, NotEncodableError, ScheduleError
 from scheduler.mistakes import Mistake
+from scheduler.nearest import nearest
 
 _DECLARED_BADLY = (ScheduleError, NotEncodableError)
 _OURS = ("scheduler", "worker")

@@ -22,13 +22,14 @@ from typing import Any
 import msgspec
 
 from scheduler.clock import now_ms
-from scheduler.config import Config, nearest
+from scheduler.config import Config
 from scheduler.declare import PACKAGE, Declarations, Declared, current, relative, set_current, task_complaint
 from scheduler.errors import SchedError
 from scheduler.home import Home
 from scheduler.importing import Importing
 from scheduler.mistakes import Mistake
 from scheduler.model import Entry
+from scheduler.nearest import nearest
 from scheduler.resolve import Whens, resolve_entry
 from scheduler.task import Place, Task
 from scheduler.timing.settling import Patience, Settling

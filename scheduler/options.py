@@ -14,9 +14,11 @@ from typing import Any
 
 import msgspec
 
-from scheduler.config import http_url_complaint, nearest, queue_complaint, redact_address
+from scheduler.config import http_url_complaint, redact_address
 from scheduler.errors import InvalidEntryError, InvalidTaskError, SchedError, ScheduleError
+from scheduler.exchange import queue_complaint
 from scheduler.model import Ack, Catchup, Overlap, RunOptions, Watch
+from scheduler.nearest import nearest
 from scheduler.timing.duration import format_duration, parse_duration_ms
 from scheduler.wire import encode_json
 

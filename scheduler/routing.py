@@ -15,8 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from fnmatch import translate
 from typing import TYPE_CHECKING, Any
 
-from scheduler.config import Config, queue_complaint
+from scheduler.config import Config
 from scheduler.errors import ConfigError
+from scheduler.exchange import queue_complaint
 
 if TYPE_CHECKING:
     from scheduler.options import TaskOptions

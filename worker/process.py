@@ -16,8 +16,9 @@ from typing import Protocol
 import msgspec
 
 from scheduler.clock import now_ms
-from scheduler.config import POOLS, Config, queue_complaint
+from scheduler.config import POOLS, Config
 from scheduler.errors import ConfigError, StoreRefusedError, StoreUnavailableError
+from scheduler.exchange import queue_complaint
 from scheduler.log import event
 from scheduler.model import Entry
 from scheduler.notify import notify

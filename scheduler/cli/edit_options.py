@@ -16,9 +16,9 @@ from scheduler.cli.invocation import Invocation, say
 from scheduler.cli.moments import read_moment, show_moment, zone
 from scheduler.cli.view import EntryView, entry_data, views
 from scheduler.clock import from_ms
-from scheduler.config import nearest
 from scheduler.errors import InvalidScheduleError, SchedError
 from scheduler.model import Entry, EntryRecord
+from scheduler.nearest import nearest
 from scheduler.options import ENTRY_OPTIONS
 
 if TYPE_CHECKING:

@@ -158,7 +158,7 @@ def _queue(name: str | None) -> str | None:
     Raises:
         click.UsageError: It cannot.
     """
-    from scheduler.config import queue_complaint  # noqa: PLC0415
+    from scheduler.exchange import queue_complaint  # noqa: PLC0415
 
     if name is not None and (complaint := queue_complaint(name)):
         raise click.UsageError(complaint)

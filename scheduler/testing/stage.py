@@ -19,12 +19,12 @@ import msgspec
 
 from scheduler import clock
 from scheduler.app import App
-from scheduler.config import nearest
 from scheduler.declare import Declarations
 from scheduler.errors import NotFoundError, ResultTimeoutError, UnknownTaskError
 from scheduler.fires import FireMaker, schedule_of
 from scheduler.home import Home
 from scheduler.model import Message, Outcome, ResultRecord, Run, State
+from scheduler.nearest import nearest
 from scheduler.result import AsyncResult, rebuild_exception
 from scheduler.store.queues import CancelReply, NewMessage
 from scheduler.task import Task
