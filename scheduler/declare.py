@@ -376,9 +376,9 @@ def _check_function(fn: object) -> None:
         raise InvalidTaskError(f"task {fn.name!r} is a task already; put @task below @schedule, and only once")
     if isinstance(fn, staticmethod | classmethod | type) or not callable(fn):
         raise InvalidTaskError(f"@task stands above {fn!r}; expected a function")
-    if inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn):
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
         name = getattr(fn, "__qualname__", repr(fn))
-        raise InvalidTaskError(f"task {name!r} is a coroutine; this version runs plain functions (def, not async def)")
+        raise InvalidTaskError(f"task {name!r} is a generator: nobody would ask it for values; return a list of them")
 
 
 def _default_name(fn: Callable[..., Any], main: str | None) -> str:

@@ -8,11 +8,13 @@ Whatever a task does, short of ending the process, becomes one of the three. Not
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import random
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -45,14 +47,16 @@ from scheduler.wire import (
     encode_json,
     run_options,
 )
-from worker import limits
+from worker import coroutine, limits
+from worker.coroutine import KeptLoops
 from worker.frames import Released, Retried
-from worker.limits import StopNow, soft_limit
+from worker.limits import Alarm, StopNow
 from worker.outcome import Written, ended, error_line, failed, retry_record, trace_text
 from worker.request import LazyRequest
 from worker.retry import decide, original
 
 Became = Outcome | Retried | Released
+Performing = Callable[[Awaitable[Any], int | None], Awaitable[Any]]
 
 REJECT_DELAY_MS = 1_000
 """`Reject(requeue=True)` comes back after that long: at once would be a spin."""
@@ -69,20 +73,30 @@ _payload_encode = msgspec.json.Encoder().encode
 
 
 class Prepared:
-    """A task with everything that does not change from run to run."""
+    """
+    A task with everything that does not change from run to run.
 
-    __slots__ = ("call", "hooked", "name", "options", "soft_limit_ms", "task")
+    Attributes:
+        call: Runs it to its end.
+        start: Calls the function; of a coroutine, that only makes it.
+    """
+
+    __slots__ = ("call", "hooked", "is_async", "name", "options", "soft_limit_ms", "start", "task")
 
     call: Callable[..., Any]
+    start: Callable[..., Any]
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, wait_for: Callable[[Any], Any]) -> None:
         kind = type(task)
         self.task = task
         self.name = task.name
         self.options = task.options
         self.soft_limit_ms = task.options.soft_time_limit_ms
         self.hooked = any(getattr(kind, hook) is not getattr(Task, hook) for hook in _HOOKS)
-        self.call = _calling(task)
+        self.start = self.call = start = _calling(task)
+        self.is_async = _is_async(task)
+        if self.is_async:
+            self.call = lambda *args, **kwargs: wait_for(start(*args, **kwargs))
 
 
 class Attempt:
@@ -93,7 +107,9 @@ class Attempt:
         started_ms: On Redis' clock.
     """
 
-    __slots__ = ("args", "header", "kwargs", "message", "payload", "started_ms")
+    __slots__ = ("args", "header", "kwargs", "message", "payload", "prepared", "started_ms")
+
+    prepared: Prepared
 
     def __init__(self, message: Message, header: Header, started_ms: int) -> None:
         self.message = message
@@ -113,6 +129,8 @@ class Executor:
         worker: The worker's name, for records and `request.hostname`.
         server_ms: Redis' clock now.
         chance: Draws from 0 to 1, for the jitter of retries.
+        soft_limit: Within it, `SoftTimeLimitExceeded` is raised in the thread that entered it, after so many ms.
+        wait_for: Runs a coroutine to its end, in the calling thread.
     """
 
     def __init__(
@@ -123,8 +141,12 @@ class Executor:
         worker: str,
         server_ms: Callable[[], float],
         chance: Callable[[], float] = random.random,
+        soft_limit: Callable[[int], AbstractContextManager[None]] | None = None,
+        wait_for: Callable[[Any], Any] | None = None,
     ) -> None:
-        self._prepared = {name: Prepared(task) for name, task in tasks.items()}
+        loops = KeptLoops()
+        self._soft_limit = soft_limit or Alarm(loops)
+        self._prepared = {name: Prepared(task, wait_for or loops.run) for name, task in tasks.items()}
         self._hard_limits_ms = {name: task.options.time_limit_ms or 0 for name, task in tasks.items()}
         self._config = config
         self._worker = worker
@@ -134,6 +156,26 @@ class Executor:
 
     def run(self, message: Message) -> Became:
         """What became of *message*. Raises only `StopNow`."""
+        attempt = self.begin(message)
+        return self._perform(attempt) if isinstance(attempt, Attempt) else attempt
+
+    async def run_async(self, message: Message, perform: Performing) -> Became:
+        """
+        The same for a task that is a coroutine, within the loop that runs.
+
+        Args:
+            perform: Awaits the task's coroutine, within a soft limit in ms or None.
+        """
+        attempt = self.begin(message)
+        return await self._perform_async(attempt, perform) if isinstance(attempt, Attempt) else attempt
+
+    def is_async(self, task: str) -> bool:
+        """Whether *task* is a coroutine."""
+        prepared = self._prepared.get(task)
+        return prepared is not None and prepared.is_async
+
+    def begin(self, message: Message) -> Attempt | Became:
+        """The steps before the call of the task: an attempt that can be made, or what became of *message* without one."""
         started_ms = int(self._server_ms())
         try:
             header, at = decode_header(message.body)
@@ -145,11 +187,12 @@ class Executor:
         prepared = self._prepared.get(header.task)
         if prepared is None:
             return self._unknown(attempt, at)
+        attempt.prepared = prepared
         try:
             self._read_payload(attempt, at)
         except UndecodableMessageError as error:
             return self._failed(attempt, error, dead=True)
-        return self._perform(attempt, prepared)
+        return attempt
 
     def hard_limit_ms(self, task: str, body: bytes) -> int:
         """How long the run of *body*, a message for *task*, may take; 0: as long as it likes."""
@@ -179,38 +222,70 @@ class Executor:
         except msgspec.DecodeError as error:
             raise UndecodableMessageError(f"the arguments are not a list and a mapping: {error}") from None
 
-    def _perform(self, attempt: Attempt, prepared: Prepared) -> Became:
-        message = attempt.message
-        request = LazyRequest(
-            message, attempt.header, attempt.payload, attempt.args, attempt.kwargs, self._worker
-        ).as_request()
-        token = context.push_request(request)
+    def _perform(self, attempt: Attempt) -> Became:
+        prepared = attempt.prepared
+        token = context.push_request(self._request(attempt))
         try:
-            if prepared.hooked:
-                prepared.task.before_start(message.id, attempt.args, attempt.kwargs)
-            run, soft_ms = attempt.payload.run, prepared.soft_limit_ms
-            if run is not None and run.soft_time_limit_ms is not UNSET:
-                soft_ms = run.soft_time_limit_ms
+            self._before(attempt)
+            soft_ms = self._soft_limit_ms(attempt)
             if soft_ms is None:
                 value = prepared.call(*attempt.args, **attempt.kwargs)
             else:
-                with soft_limit(soft_ms):
+                with self._soft_limit(soft_ms):
                     value = prepared.call(*attempt.args, **attempt.kwargs)
             result = self._encode_result(attempt, value)
         except StopNow:
             raise
         except BaseException as error:
-            if os.getpid() != self._pid:
-                os._exit(error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1)
-            became = self._raised(attempt, prepared, error)
+            became = self._broke(attempt, error)
         else:
-            if prepared.hooked:
-                self._hook(prepared, "on_success", value, message.id, attempt.args, attempt.kwargs)
-                self._returned(attempt, prepared, State.SUCCESS, value, None)
-            became = ended(attempt.header, self._written(message, attempt.started_ms), State.SUCCESS, result=result)
+            became = self._succeeded(attempt, value, result)
         finally:
             context.pop_request(token)
         return became
+
+    async def _perform_async(self, attempt: Attempt, perform: Performing) -> Became:
+        """As `_perform`; in a task of the loop, so with a context of its own."""
+        context.push_request(self._request(attempt))
+        try:
+            self._before(attempt)
+            coroutine = attempt.prepared.start(*attempt.args, **attempt.kwargs)
+            value = await perform(coroutine, self._soft_limit_ms(attempt))
+            result = self._encode_result(attempt, value)
+        except BaseException as error:
+            return self._broke(attempt, error)
+        return self._succeeded(attempt, value, result)
+
+    def _request(self, attempt: Attempt) -> context.Request:
+        return LazyRequest(
+            attempt.message, attempt.header, attempt.payload, attempt.args, attempt.kwargs, self._worker
+        ).as_request()
+
+    @staticmethod
+    def _before(attempt: Attempt) -> None:
+        if attempt.prepared.hooked:
+            attempt.prepared.task.before_start(attempt.message.id, attempt.args, attempt.kwargs)
+
+    @staticmethod
+    def _soft_limit_ms(attempt: Attempt) -> int | None:
+        run = attempt.payload.run
+        if run is not None and run.soft_time_limit_ms is not UNSET:
+            return run.soft_time_limit_ms
+        return attempt.prepared.soft_limit_ms
+
+    def _broke(self, attempt: Attempt, error: BaseException) -> Became:
+        """The task raised *error*."""
+        if os.getpid() != self._pid:
+            os._exit(error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1)
+        return self._raised(attempt, attempt.prepared, error)
+
+    def _succeeded(self, attempt: Attempt, value: Any, result: bytes) -> Outcome:
+        """The task returned *value*."""
+        prepared, message = attempt.prepared, attempt.message
+        if prepared.hooked:
+            self._hook(prepared, "on_success", value, message.id, attempt.args, attempt.kwargs)
+            self._returned(attempt, prepared, State.SUCCESS, value, None)
+        return ended(attempt.header, self._written(message, attempt.started_ms), State.SUCCESS, result=result)
 
     def _encode_result(self, attempt: Attempt, value: Any) -> bytes:
         if attempt.header.flags & FLAG_IGNORE_RESULT:
@@ -333,6 +408,15 @@ def header_of(message: Message) -> Header:
         return _UNREADABLE
 
 
+def _is_async(task: Task) -> bool:
+    """Whether calling *task* makes a coroutine."""
+    kind = type(task)
+    for found in (kind.__call__, kind.run):
+        if inspect.iscoroutinefunction(found):
+            return True
+    return inspect.iscoroutinefunction(inspect.unwrap(task.fn))
+
+
 def _calling(task: Task) -> Callable[..., Any]:
     """What to call: the bare function, unless a subclass has put something around it."""
     kind = type(task)
@@ -347,6 +431,6 @@ _NO_PAYLOAD = Payload()
 _UNREADABLE = Header(task="", queue="")
 _OUR_FILES = frozenset(
     file
-    for file in (__file__, limits.__file__, context.__file__, sys.modules[Task.__module__].__file__)
+    for file in (__file__, limits.__file__, coroutine.__file__, context.__file__, sys.modules[Task.__module__].__file__)
     if file is not None
 )

@@ -14,6 +14,7 @@ from types import FrameType
 
 from scheduler.errors import SoftTimeLimitExceeded
 from scheduler.timing.duration import format_duration
+from worker.coroutine import KeptLoops, soft_error
 
 
 class TimeLimitExceeded(TimeoutError):  # noqa: N818 - Celery's name
@@ -24,20 +25,40 @@ class StopNow(BaseException):
     """In `solo`: the process was told to stop at once, in the middle of a task."""
 
 
-@contextmanager
-def soft_limit(limit_ms: int) -> Iterator[None]:
-    """Within it, `SoftTimeLimitExceeded` is raised once *limit_ms* have passed. Main thread only."""
-    running = True
+class Alarm:
+    """
+    Soft limits in a main thread, by SIGALRM.
 
-    def ring(_number: int, _frame: FrameType | None) -> None:
-        if running:
-            raise SoftTimeLimitExceeded(f"soft time limit of {format_duration(limit_ms)} exceeded")
+    Args:
+        loops: Where coroutines of this thread run: one that waits is interrupted where it waits.
+    """
 
-    before = signal.signal(signal.SIGALRM, ring)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, limit_ms / 1000)
-        yield
-    finally:
-        running = False
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    def __init__(self, loops: KeptLoops) -> None:
+        self._loops = loops
+
+    @contextmanager
+    def __call__(self, limit_ms: int) -> Iterator[None]:
+        """Within it, `SoftTimeLimitExceeded` is raised once *limit_ms* have passed."""
+        running = True
+
+        def ring(_number: int, _frame: FrameType | None) -> None:
+            if not running:
+                return
+            awaited = self._loops.awaited
+            if awaited is None or awaited.is_current():
+                raise SoftTimeLimitExceeded(soft_limit_text(limit_ms))
+            awaited.interrupt_soon(soft_error(soft_limit_text(limit_ms)))
+
+        before = signal.signal(signal.SIGALRM, ring)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, limit_ms / 1000)
+            yield
+        finally:
+            running = False
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
+
+def soft_limit_text(limit_ms: int) -> str:
+    """What `SoftTimeLimitExceeded` says."""
+    return f"soft time limit of {format_duration(limit_ms)} exceeded"

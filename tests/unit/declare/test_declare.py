@@ -103,7 +103,6 @@ def test_options_become_typed_values() -> None:
         ({"unique": True}, "unique: this version does not keep runs unique"),
         ({"exchange": "x"}, "exchange: this version routes by the name of a queue"),
         ({"overlap": "skip"}, "overlap: belongs to an entry: give it to @schedule or entry()"),
-        ({"autoretry_for": KeyError}, "autoretry_for: it is called retry_for here"),
         ({"max_retry": 3}, "unknown option 'max_retry'; did you mean 'max_retries'"),
         ({"base": dict}, "base <class 'dict'>: expected a subclass of scheduler.Task"),
         ({"bind": 1}, "bind 1: expected True or False"),
@@ -287,13 +286,22 @@ def test_what_cannot_be_a_task_is_refused(wrong: Any, said: str) -> None:
         task(wrong)
 
 
-def test_a_coroutine_is_refused_until_a_pool_can_run_it() -> None:
-    """It would return at once and never run."""
+def test_a_generator_is_refused() -> None:
+    """Calling it runs nothing, and nobody would ask it for values. A coroutine is awaited by its worker."""
 
-    async def f() -> None: ...
+    def values() -> Any:
+        yield 1
 
-    with pytest.raises(InvalidTaskError, match="is a coroutine; this version runs plain functions"):
-        task(f)
+    async def values_later() -> Any:
+        yield 1
+
+    async def one() -> int:
+        return 1
+
+    for wrong in (values, values_later):
+        with pytest.raises(InvalidTaskError, match="is a generator: nobody would ask it for values; return a list"):
+            task(wrong)
+    assert task(one).fn is one
 
 
 # ── retry and state, without a worker ───────────────────────────────────────────────────────────────────────────────
