@@ -47,7 +47,6 @@ _ONLY_WITH: Mapping[str, tuple[tuple[Any, ...], str]] = {
     "result_accept_content": ((None, ("json",), ("application/json",)), "this version speaks 'json'"),
     "task_acks_late": ((True,), "late is the default here; for at most once give the tasks ack='early'"),
     "task_always_eager": ((False,), "call the task like a function instead"),
-    "task_ignore_result": ((False,), "give the tasks ignore_result=True"),
     "task_store_errors_even_if_ignored": ((False,), "this version keeps no result where it is ignored"),
 }
 """Those that can be met with some values only."""
@@ -75,12 +74,9 @@ _OLD_NAMES = {
 KNOWN = frozenset(SETTINGS) | frozenset(COUNTERPARTS) | PASSED_OVER | frozenset(_ONLY_WITH) | {BEAT_SCHEDULE}
 """Every name that can be set, in lower case."""
 
-NOT_DONE = frozenset({"task_annotations", "task_queues", "task_time_limit", "task_soft_time_limit"})
+NOT_DONE = frozenset({"task_queues"})
 _NOT_DONE_REMEDY = {
-    "task_annotations": "give the options to the tasks themselves",
     "task_queues": "queues need no declaration: name them in routes, or with queue=",
-    "task_time_limit": "give the tasks time_limit=",
-    "task_soft_time_limit": "give the tasks soft_time_limit=",
 }
 
 

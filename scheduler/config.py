@@ -84,6 +84,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     state_dir: Path = Path(".steadybeat")
     log_level: str = "info"
     task_serializer: str = "json"
+    task_time_limit_ms: int = 0
+    """For tasks that say nothing of it themselves, as all settings that begin with `task_`. 0: none."""
+    task_soft_time_limit_ms: int = 0
+    task_ack: str = "late"
+    task_ignore_result: bool = False
+    task_priority: int = 0
+    task_annotations: Any = msgspec.field(default_factory=dict)
+    """Task name or glob → options, which weigh more than what the task says itself. See `scheduler.defaults`."""
     alert_hooks: tuple[str, ...] = ()
     """Who is told when something is wrong: addresses (``https://…``) and callables (``schedules.ops:page``). Addresses may hold
     secrets: show `redact_address` of them."""
@@ -325,6 +333,32 @@ def _zone(value: Any, place: _Place) -> str:
         raise ValueError(f"{place.name}: {error}") from None
 
 
+def _flag(value: Any, place: _Place) -> bool:
+    words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+    found = value if isinstance(value, bool) else words.get(value.strip().lower()) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError(f"{place.name} {value!r}: expected true or false")
+    return found
+
+
+def _annotations(value: Any, place: _Place) -> Any:
+    if isinstance(value, str) and value.lstrip()[:1] == "{":
+        try:
+            value = msgspec.json.decode(value)
+        except msgspec.DecodeError as error:
+            raise ValueError(f"{place.name}: not JSON: {error}") from None
+    listed = value if isinstance(value, list | tuple) else [value or {}]
+    for one in listed:
+        if callable(getattr(one, "annotate", None)):
+            continue
+        if not isinstance(one, Mapping):
+            raise ValueError(f"{place.name} {one!r}: expected task names or globs with options, {_ANNOTATED}")
+        for pattern, options in one.items():
+            if not isinstance(pattern, str) or not isinstance(options, Mapping):
+                raise ValueError(f"{place.name}: {pattern!r}: {options!r}: expected options, {_ANNOTATED}")
+    return value
+
+
 def _names(value: Any, place: _Place) -> tuple[str, ...]:
     parts = value.split(",") if isinstance(value, str) else value
     if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
@@ -402,6 +436,12 @@ SETTINGS: Mapping[str, tuple[str, _Reader]] = {
     "state_dir": ("state_dir", _path),
     "log_level": ("log_level", _one_of(LOG_LEVELS)),
     "task_serializer": ("task_serializer", _one_of(SERIALIZERS)),
+    "task_time_limit": ("task_time_limit_ms", _duration(0, 365 * _DAY_MS)),
+    "task_soft_time_limit": ("task_soft_time_limit_ms", _duration(0, 365 * _DAY_MS)),
+    "task_ack": ("task_ack", _one_of(("late", "each", "early"))),
+    "task_ignore_result": ("task_ignore_result", _flag),
+    "task_priority": ("task_priority", _integer(0, 9)),
+    "task_annotations": ("task_annotations", _annotations),
     "alert_hooks": ("alert_hooks", _hooks),
     "alert_outage": ("alert_outage_ms", _duration(0, _DAY_MS)),
 }
@@ -467,6 +507,11 @@ def _contradictions(config: Config) -> list[str]:
             f"horizon {config.horizon_ms} ms must be longer than stall {config.stall_ms} + leader_lease "
             f"{config.leader_lease_ms} + takeover {config.takeover_ms} = {needed_ms} ms, "
             "or fires would be late when a leader dies"
+        )
+    if 0 < config.task_time_limit_ms <= config.task_soft_time_limit_ms:
+        complaints.append(
+            f"task_soft_time_limit {config.task_soft_time_limit_ms} ms must be shorter than task_time_limit "
+            f"{config.task_time_limit_ms} ms, or no task could clean up in between"
         )
     takeover_ms = config.leader_lease_ms + config.takeover_ms
     if 0 < config.alert_outage_ms <= takeover_ms:

@@ -24,6 +24,8 @@ import msgspec
 from apscheduler.triggers.base import BaseTrigger
 
 from scheduler.calls import encode_arguments, encode_keywords
+from scheduler.celery_options import ALIASES, PASSED, translate_options
+from scheduler.config import Config
 from scheduler.errors import InvalidEntryError, InvalidScheduleError, InvalidTaskError, NotEncodableError
 from scheduler.home import Home
 from scheduler.options import (
@@ -90,6 +92,7 @@ class Declarations:
         """What places are shown relative to."""
         self._main = main
         self._lenient = lenient
+        home.when_configured(self._settle)
 
     # ── the decorators, as an App has them too ──────────────────────────────────────────────────────────────────────
 
@@ -99,6 +102,8 @@ class Declarations:
             return lambda function: self.task(function, **options)
         name, bind, base = options.pop("name", None), options.pop("bind", False), options.pop("base", None)
         _check_function(fn)
+        options, complaints, notes = translate_options({**_options_of_class(base), **options})
+        typing = options.pop("typing", True)
         chosen = _default_name(fn, self._main) if name is None else name
         what = f"task {chosen!r}"
         if complaint := name_complaint(chosen, what="task name"):
@@ -107,20 +112,26 @@ class Declarations:
             raise InvalidTaskError(f"{what}: bind {bind!r}: expected True or False")
         if base is not None and not (isinstance(base, type) and issubclass(base, Task)):
             raise InvalidTaskError(f"{what}: base {base!r}: expected a subclass of scheduler.Task")
-        read = read_task_options(options, what=what)
+        if complaints:
+            raise InvalidTaskError("\n".join(f"{what}: {complaint}" for complaint in complaints))
+        said = read_task_options(options, what=what)
         made: Task = (base or Task)()
-        made.declared(fn, name=chosen, bind=bind, options=read, home=self.home, place=_place(fn))
+        made.declared(fn, name=chosen, bind=bind, said=said, home=self.home, place=_place(fn), typing=typing)
+        made.notes = tuple(notes)
         before = self.tasks.get(chosen)
         if before is not None and not (self._lenient and before.place.file == made.place.file):
             raise InvalidTaskError(
                 f"{what} is declared already, at {self.shown(before.place)}; give one of the two another name="
             )
+        if self.home.is_configured:
+            made.settle(self.home.config)
         self.tasks[chosen] = made
         return made
 
     def schedule(self, when: BaseTrigger, /, **options: Any) -> Callable[[Callable[..., Any]], Task]:
         """See `scheduler.declare.schedule`."""
         when = _as_schedule(when, "@schedule")
+        options, complaints_of_celery, notes = translate_options(options)
 
         def declare(fn: Callable[..., Any]) -> Task:
             if isinstance(fn, Task):
@@ -130,11 +141,11 @@ class Declarations:
             of_task = {key: value for key, value in options.items() if key in TASK_OPTIONS}
             of_entry = {key: value for key, value in options.items() if key not in OF_THE_FUNCTION}
             what = f"entry {of_entry.get('name') or _default_name(fn, self._main)!r}"
-            complaints = []
+            complaints = [f"{what}: {complaint}" for complaint in complaints_of_celery]
             try:
                 read_entry_options({k: v for k, v in of_entry.items() if k not in _ENTRY_ARGUMENTS}, what=what)
             except InvalidEntryError as error:
-                complaints = str(error).splitlines()
+                complaints += str(error).splitlines()
             try:
                 made = self.task(fn, **of_task)
             except InvalidTaskError as error:
@@ -144,6 +155,7 @@ class Declarations:
             if complaints:
                 del self.tasks[made.name]
                 raise InvalidEntryError("\n".join(complaints))
+            made.notes += tuple(notes)
             return self._entry_for(made, when, of_entry)
 
         return declare
@@ -185,6 +197,10 @@ class Declarations:
         self.entries[name] = declared
 
     # ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _settle(self, config: Config) -> None:
+        for made in self.tasks.values():
+            made.settle(config)
 
     def shown(self, place: Place) -> str:
         """*place* as people read it: relative to the folder that holds the schedule files, if it lies there."""
@@ -369,6 +385,16 @@ def entry(
 
 
 # ── reading the user's function and place ───────────────────────────────────────────────────────────────────────────
+
+
+def _options_of_class(base: object) -> dict[str, Any]:
+    """The options that a task class says as attributes, as Celery's do; those of `@task` weigh more."""
+    known = TASK_OPTIONS.keys() | ALIASES | PASSED.keys()
+    found: dict[str, Any] = {}
+    for kind in reversed(getattr(base, "__mro__", ())):
+        if issubclass(kind, Task) and kind is not Task:
+            found |= {key: value for key, value in vars(kind).items() if key in known and not hasattr(value, "__get__")}
+    return found
 
 
 def _check_function(fn: object) -> None:

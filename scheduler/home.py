@@ -36,6 +36,7 @@ class Home:
         self._router: Router | None = None
         self._store: Store | None = None
         self._clock: tuple[float, float] | None = None
+        self._told: list[Callable[[Config], None]] = []
         self.envelopes: dict[str, Any] = {}
         """What `scheduler.calls` keeps encoded for each task, as long as the settings stand."""
 
@@ -50,8 +51,20 @@ class Home:
         if self._config is None:
             with self._lock:
                 if self._config is None:
-                    self._config = self._load()
+                    config = self._load()
+                    for tell in self._told:
+                        tell(config)
+                    self._config = config
         return self._config
+
+    @property
+    def is_configured(self) -> bool:
+        """Whether the settings were read."""
+        return self._config is not None
+
+    def when_configured(self, tell: Callable[[Config], None]) -> None:
+        """Call *tell* with the settings whenever they are read; what it raises stands for a setting that cannot be used."""
+        self._told.append(tell)
 
     @property
     def router(self) -> Router:

@@ -24,7 +24,7 @@ import msgspec
 from scheduler.clock import now_ms
 from scheduler.config import Config
 from scheduler.declare import PACKAGE, Declarations, Declared, current, relative, set_current, task_complaint
-from scheduler.errors import SchedError
+from scheduler.errors import ConfigError, SchedError
 from scheduler.home import Home
 from scheduler.importing import Importing
 from scheduler.mistakes import Mistake
@@ -128,6 +128,7 @@ class _Load:
             self.importing.import_module(name)
         self._merge_apps()
         assert current() is self.declarations, "a schedule file must not replace the collector"
+        self._settle_tasks()
         entries = self._resolve_all()
         broken = frozenset(mistake.file for mistake in self.mistakes if mistake.file)
         good = {n: e for n, e in entries.items() if self._file(n) not in broken} if broken else entries
@@ -233,6 +234,18 @@ class _Load:
                         entry=name,
                     )
             self.declarations.take_over(declarations, lambda _: True)
+
+    def _settle_tasks(self) -> None:
+        """Let tasks that were declared elsewhere follow these settings too; say what of them has no meaning here."""
+        for task in self.declarations.tasks.values():
+            try:
+                task.settle(self.config)
+            except ConfigError as error:
+                for complaint in error.complaints:
+                    self._note_at(task.place, complaint, "correct the setting, or give the task its own option")
+            for note in task.notes:
+                place = relative(task.place.file, self.base)
+                self.warnings.append(Mistake(place, task.place.line, f"task {task.name!r}: {note}", ""))
 
     # ── resolving ───────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -112,13 +112,8 @@ class EntryOptions(msgspec.Struct, frozen=True, kw_only=True):
     watch: Watch | None = None
 
 
-def read_task_options(given: Mapping[str, Any], *, what: str) -> TaskOptions:
-    """
-    The options of a task from the keywords of its declaration; *what* begins each complaint.
-
-    Raises:
-        InvalidTaskError: One line for each complaint.
-    """
+def read_options(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The fields of `TaskOptions` that *given* speaks of, and the complaints."""
     values, complaints = _read(given, TASK_OPTIONS, _NOT_OF_TASKS)
     if complaint := limits_complaint(values.get("time_limit_ms"), values.get("soft_time_limit_ms")):
         complaints.append(complaint)
@@ -128,9 +123,20 @@ def read_task_options(given: Mapping[str, Any], *, what: str) -> TaskOptions:
         complaints.append("dont_retry_for names exceptions among those of retry_for; without that it has no meaning")
     if complaint := _backoff_complaint(values):
         complaints.append(complaint)
+    return values, complaints
+
+
+def read_task_options(given: Mapping[str, Any], *, what: str) -> dict[str, Any]:
+    """
+    The fields of `TaskOptions` that the keywords of a declaration speak of; *what* begins each complaint.
+
+    Raises:
+        InvalidTaskError: One line for each complaint.
+    """
+    values, complaints = read_options(given)
     if complaints:
         raise InvalidTaskError("\n".join(f"{what}: {complaint}" for complaint in complaints))
-    return TaskOptions(**values)
+    return values
 
 
 def read_entry_options(given: Mapping[str, Any], *, what: str) -> EntryOptions:
@@ -511,9 +517,6 @@ _NOT_YET = {
 }
 _NOT_OF_TASKS = {
     **_NOT_YET,
-    "autoretry_for": "it is called retry_for here",
-    "acks_late": "late is the default here; ack='early' is Celery's acks_late=False",
-    "default_retry_delay": "it is called retry_backoff here",
     "routes": "a setting, not an option of a task",
     **dict.fromkeys(set(ENTRY_OPTIONS) - set(TASK_OPTIONS), "belongs to an entry: give it to @schedule or entry()"),
 }

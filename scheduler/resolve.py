@@ -16,9 +16,9 @@ from msgspec.structs import replace
 from scheduler.clock import aware, to_ms
 from scheduler.config import Config
 from scheduler.declare import Declared
+from scheduler.defaults import in_force
 from scheduler.errors import InvalidEntryError
 from scheduler.model import Entry, Origin
-from scheduler.options import TaskOptions
 from scheduler.routing import Router
 from scheduler.task import Task
 from scheduler.timing import Schedule
@@ -116,7 +116,7 @@ def resolve_entry(
     if model is not None:
         settling.notes.extend(model.notes)
         return replace(model.entry, name=declared.name, args=declared.args, kwargs=declared.kwargs, source=source)
-    of_task = task.options if task is not None else TaskOptions()
+    of_task = task.options if task is not None else in_force(None, declared.task_name, {}, config)[0]
     zone = options.tz or declared.when.zone or config.timezone
     start_ms, until_ms = _moment_ms(options.start, zone), _moment_ms(options.until, zone)
     if start_ms is not None and until_ms is not None and until_ms <= start_ms:

@@ -26,7 +26,9 @@ from scheduler.calls import (
     send_one,
 )
 from scheduler.clock import aware, now_ms, to_ms
+from scheduler.config import Config
 from scheduler.context import Request, current_request
+from scheduler.defaults import in_force
 from scheduler.errors import Retry, SchedError
 from scheduler.home import Home
 from scheduler.model import READY_STATES
@@ -71,9 +73,11 @@ class Task:
         name: ``module.function``, or what `name=` said.
         fn: The function.
         bind: Whether the function gets this task as its first argument.
-        options: What the declaration said.
+        options: What the declaration said; once the settings were read, over what these say (`settle`).
+        said: The fields of `options` that the declaration gave itself.
+        notes: What of the declaration has no meaning here, one line each.
         place: Where it was declared.
-        signature: Of the function, without the bound `self`; None where Python cannot tell.
+        parameters: Of the function, without the bound `self`; None where Python cannot tell, or with ``typing=False``.
     """
 
     __name__: str
@@ -81,23 +85,52 @@ class Task:
     fn: Callable[..., Any]
     bind: bool
     options: TaskOptions
+    said: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
     place: Place
-    signature: inspect.Signature | None
+    parameters: inspect.Signature | None
     _home: Home
+    _kind: type[Task]
     _few: int
     _many: int
     """From how many to how many positional arguments are right by themselves; none where that is not so simple."""
 
     def declared(
-        self, fn: Callable[..., Any], *, name: str, bind: bool, options: TaskOptions, home: Home, place: Place
+        self,
+        fn: Callable[..., Any],
+        *,
+        name: str,
+        bind: bool,
+        said: Mapping[str, Any],
+        home: Home,
+        place: Place,
+        typing: bool = True,
     ) -> Self:
-        """Become the task of *fn*. Only declaring code calls this, once, right after the instance was made."""
+        """
+        Become the task of *fn*. Only declaring code calls this, once, right after the instance was made.
+
+        Args:
+            said: The fields of `TaskOptions` that the declaration gives.
+            typing: Whether callers are told at once that the function does not take their arguments.
+        """
         update_wrapper(self, fn)
-        self.name, self.fn, self.bind, self.options, self.place = name, fn, bind, options, place
-        self.signature = _signature(fn, bind=bind)
-        self._few, self._many = _positional(self.signature)
+        self.name, self.fn, self.bind, self.said, self.place = name, fn, bind, said, place
+        self.options, self._kind = TaskOptions(**said), type(self)
+        self.parameters = _parameters(fn, bind=bind) if typing else None
+        self._few, self._many = _positional(self.parameters)
         self._home = home
         return self
+
+    def settle(self, config: Config) -> None:
+        """
+        Take from *config* what the declaration left open, and what annotations say instead of it.
+
+        Raises:
+            ConfigError: An annotation cannot be used, or it contradicts the rest.
+        """
+        self.options, hooks = in_force(self, self.name, self.said, config)
+        if hooks or self.__class__ is not self._kind:
+            self.__class__ = type(self._kind.__name__, (self._kind,), dict(hooks))
 
     # ── here and now ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -197,11 +230,11 @@ class Task:
         """
         if not kwargs and isinstance(args, tuple | list) and self._few <= len(args) <= self._many:
             return
-        if self.signature is not None:
+        if self.parameters is not None:
             try:
-                self.signature.bind(*args, **kwargs)
+                self.parameters.bind(*args, **kwargs)
             except TypeError as error:
-                raise TypeError(f"task {self.name!r}: {self.__name__}{self.signature}: {error}") from None
+                raise TypeError(f"task {self.name!r}: {self.__name__}{self.parameters}: {error}") from None
 
     def _send(self, call: Call, retry_policy: Mapping[str, Any] | None = None) -> AsyncResult:
         self.check_arguments(call.args, call.kwargs or _NONE)
@@ -310,7 +343,7 @@ class Task:
         raise TypeError(f"task {self.name!r} cannot be pickled; send its name, and ask for it there")
 
 
-def _signature(fn: Callable[..., Any], *, bind: bool) -> inspect.Signature | None:
+def _parameters(fn: Callable[..., Any], *, bind: bool) -> inspect.Signature | None:
     """What a caller has to give; None where Python cannot tell (some functions written in C)."""
     try:
         signature = inspect.signature(fn)
