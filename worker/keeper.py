@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from scheduler.config import Config
@@ -19,24 +19,40 @@ from scheduler.errors import StoreError, StoreRefusedError
 from scheduler.log import event
 from scheduler.server_clock import ServerClock
 from scheduler.store import Store
+from scheduler.store.orders import Answer, Order
 from scheduler.store.sessions import Session, Taken, WorkerInfo
 from scheduler.watch import Watch
+from worker.intake import DEAF_S, Hearing
 
 RENEW_S = 1.0
 RECONCILE_S = 5.0
 """How long a take whose answer was lost on the way may keep its messages from everybody."""
 PROBE_S = 0.3
 PROBE_TIMEOUT_S = 0.25
-PROBE_S_MAX = 1.0
+PROBE_S_MAX = 0.5
+RING_S = 0.02
+"""However often somebody rings, a renewal comes at most so often."""
 
 _logger = logging.getLogger("worker")
 
 
 class Kept(NamedTuple):
-    """What a look at the session brought: cancel requests (id → terminate) if it was renewed, and ids that are no longer ours."""
+    """
+    What a look at the session brought.
 
+    Attributes:
+        renewed: Whether the session was renewed, and we are not deaf: the worker is well.
+        cancels: Cancel requests (id → terminate), if it was renewed.
+        abandoned: Ids that are no longer ours.
+        orders: What we are told to do.
+        look_now: We may have missed something: look for work.
+    """
+
+    renewed: bool
     cancels: dict[str, bool] | None
     abandoned: list[str]
+    orders: list[Order]
+    look_now: bool
 
 
 class Keeper:
@@ -55,8 +71,11 @@ class Keeper:
         self._watch_fires = watch
         self._session: Session | None = None
         self._others: Watch[str, int] = Watch(config.worker_lease_ms / 1000)
+        self._hearing = Hearing()
+        self._cures = 0
         self._renew_s = min(RENEW_S, config.worker_lease_ms / 5000)
         self._renew_mono_s = 0.0
+        self._renewed_mono_s = 0.0
         self._reconcile_mono_s = 0.0
         self._probe_mono_s = 0.0
         self._probe_s = PROBE_S
@@ -76,7 +95,7 @@ class Keeper:
     def open(self) -> None:
         """Open a new session. Raises `StoreError`."""
         if self._session is not None:
-            self._session.wake.close()
+            self._hang_up()
         self._session = self._store.sessions.open(self._info, watch=self._watch_fires)
         self._others.forget()
         now = time.monotonic()
@@ -99,7 +118,7 @@ class Keeper:
             refused = isinstance(error, StoreRefusedError)
             event(_logger, "store.lost", level=logging.ERROR if refused else logging.WARNING, error=str(error))
             if self._session is not None:
-                self._session.wake.close()
+                self._hang_up()
         self._probe_mono_s = now + self._probe_s
         self._probe_s = min(PROBE_S_MAX, self._probe_s * 1.2)
 
@@ -123,7 +142,8 @@ class Keeper:
     # ── while it is there ───────────────────────────────────────────────────────────────────────────────────────────
 
     def learn(self, taken: Taken, sent_mono_s: float) -> None:
-        """A take's answer carries Redis' time."""
+        """A take was answered; it carries Redis' time."""
+        self._hearing.took()
         self.clock.learn(taken.now_ms, sent_mono_s)
 
     def due(self, now_mono_s: float) -> bool:
@@ -135,21 +155,53 @@ class Keeper:
         """When to come back."""
         return self._probe_mono_s if self.away else min(self._renew_mono_s, self._reconcile_mono_s)
 
-    def look_after(self, known: Callable[[], Collection[str]]) -> Kept:
+    def ring(self) -> None:
+        """The bell is readable: if somebody rang, the next renewal is due."""
+        if self.session.bell.heard():
+            self.renew_within(0.0)
+
+    def renew_within(self, seconds: float) -> None:
+        """Let the next renewal come after *seconds* at the latest."""
+        at_mono_s = max(time.monotonic() + seconds, self._renewed_mono_s + RING_S)
+        self._renew_mono_s = min(self._renew_mono_s, at_mono_s)
+
+    def answer(self, order: Order, answer: Answer) -> None:
+        """Say what became of *order*. Raises `StoreError`."""
+        self._store.orders.answer(order, self.session.id, answer)
+
+    @property
+    def is_deaf(self) -> bool:
+        """Whether the worker takes nothing though there is work."""
+        return self._hearing.is_deaf
+
+    def look_after(
+        self,
+        known: Callable[[], Collection[str]],
+        *,
+        state: Callable[[str], bytes] = lambda _: b"",
+        should_take: Sequence[str] = (),
+    ) -> Kept:
         """
         Renew, reconcile and watch the others, whatever is due. Raises `StoreError`, `LeaseLostError`.
 
         Args:
             known: All that we hold, outcomes that were not sent yet included.
+            state: Given the session, what there is to be said of the worker (see `WorkerState`), encoded, or nothing.
+            should_take: The queues that we should be taking from now; none, if we should not.
         """
         now = time.monotonic()
         cancels: dict[str, bool] | None = None
         abandoned: list[str] = []
+        orders: list[Order] = []
+        look_now = self.session.wake.drop_if_overdue(now)
         if now >= self._renew_mono_s:
-            renewed = self.session.renew()
+            renewed = self.session.renew(state(self.session.id))
             self.clock.learn(renewed.now_ms, now)
+            self._renewed_mono_s = now
             self._renew_mono_s = now + self._renew_s
-            cancels = renewed.cancels
+            cancels, orders = renewed.cancels, renewed.orders
+            self.session.bell.arm()
+            look_now |= self._listen(now, should_take)
             if renewed.went_back:
                 event(_logger, "store.went_back", level=logging.WARNING)
                 self._reconcile_mono_s = 0.0
@@ -166,7 +218,40 @@ class Keeper:
                     abandoned=len(abandoned),
                     released=len(reconciled.released),
                 )
-        return Kept(cancels, abandoned)
+        return Kept(cancels is not None and not self.is_deaf, cancels, abandoned, orders, look_now)
+
+    def _listen(self, now: float, should_take: Sequence[str]) -> bool:
+        """Whether we may be deaf: then everything that we hear with was dropped, and opens anew."""
+        silent_s = self._hearing.silent_s(now, should_take=bool(should_take))
+        if not silent_s:
+            if self._cures and should_take:
+                event(_logger, "worker.hears", queues=",".join(should_take))
+            self._cures = 0
+        if silent_s < DEAF_S * 2**self._cures:
+            return False
+        ready = sum(depth.ready for depth in self._store.queues.depths(should_take).values())
+        if not ready and not self.is_deaf:
+            return True
+        self._hearing.is_deaf = True
+        self._cures += 1
+        event(
+            _logger,
+            "worker.deaf",
+            level=logging.ERROR,
+            for_s=silent_s,
+            ready=ready,
+            queues=",".join(should_take),
+            note="it takes nothing though messages wait; its connections are opened anew"
+            if self._cures == 1
+            else "it still takes nothing; restart it, and tell us how it came about",
+        )
+        self._hang_up()
+        self._store.connection.close()
+        return True
+
+    def _hang_up(self) -> None:
+        self.session.wake.close()
+        self.session.bell.close()
 
     def _reclaim_others(self) -> None:
         counters = self._store.sessions.observe()

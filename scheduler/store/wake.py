@@ -7,6 +7,7 @@ itself.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -16,6 +17,8 @@ from scheduler.errors import StoreUnavailableError
 from scheduler.store.connection import Connection
 
 BLOCK_S = 1
+OVERDUE_S = 3.0
+"""A pop that was not answered for so long never will be: its connection died without telling us."""
 
 
 class Wake:
@@ -31,6 +34,7 @@ class Wake:
         self._key_of = key_of
         self._connection: Any = None
         self.armed = False
+        self._armed_mono_s = 0.0
 
     def arm(self, names: Sequence[str]) -> None:
         """Send the pop for the tokens of *names* (queues). Raises `StoreUnavailableError` if Redis cannot be reached."""
@@ -43,6 +47,14 @@ class Wake:
         except (failures.RedisError, OSError) as error:
             self._broken(error)
         self.armed = True
+        self._armed_mono_s = time.monotonic()
+
+    def drop_if_overdue(self, now_mono_s: float) -> bool:
+        """Drop the connection if its answer is long overdue; whether it was."""
+        overdue = self.armed and now_mono_s - self._armed_mono_s >= OVERDUE_S
+        if overdue:
+            self.close()
+        return overdue
 
     def fileno(self) -> int:
         """The socket to wait on."""
