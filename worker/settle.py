@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from scheduler.log import event
 from scheduler.model import Outcome
-from scheduler.store.sessions import Session, Taken
+from scheduler.store.sessions import Finished, Flight, Session, Taken
 from worker.events import Teller
 from worker.frames import Released, Retried
 
@@ -42,6 +42,7 @@ class Settlement:
         self._teller = teller
         self._outcomes: deque[Outcome] = deque()
         self._others: deque[GivenBack | Lost | Retried | Released] = deque()
+        self._flight: tuple[Flight, list[Outcome], float] | None = None
 
     def __bool__(self) -> bool:
         return bool(self._outcomes or self._others)
@@ -71,6 +72,9 @@ class Settlement:
     def forget(self, ids: Iterable[str] | None = None) -> int:
         """Drop what concerns *ids* (None: everything), because they are no longer ours; how many outcomes went."""
         before = len(self._outcomes)
+        if self._flight is not None:
+            self._flight[0].drop()
+            self._flight = None
         if ids is None:
             self._outcomes.clear()
             self._others.clear()
@@ -99,6 +103,7 @@ class Settlement:
             StoreError: What was not told yet is still here.
             LeaseLostError: None of it is ours any more.
         """
+        assert self._flight is None, "land() comes first"
         while self._others:
             other = self._others[0]
             if isinstance(other, Retried):
@@ -118,16 +123,48 @@ class Settlement:
             asked = take() if len(batch) == len(self._outcomes) else 0
             sent_mono_s = time.monotonic()
             finished = session.finish(batch, take=asked, queues=queues if asked else ())
-            for _ in batch:
-                self._outcomes.popleft()
-            if finished.refused:
-                refused = set(finished.refused)
-                batch = [outcome for outcome in batch if outcome.id not in refused]
-                event(_logger, "outcome.refused", level=logging.WARNING, count=len(refused), first=finished.refused[0])
-            self._teller.finished(batch)
+            self._told(batch, finished)
             if finished.taken is not None:
                 return finished.taken, sent_mono_s
         return None
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether `tell_ahead` was sent and its answer not read. Until then nothing else may be asked of the session."""
+        return self._flight is not None
+
+    def tell_ahead(self, session: Session, *, take: int, queues: Sequence[str]) -> bool:
+        """
+        Begin to tell everything and to take the next batch, and go on without the answer: `land` has it.
+
+        What is told stays here until then, so it is told again if the answer never comes. False, and nothing is sent, if one call
+        cannot tell everything.
+        """
+        batch = self._next_batch()
+        if self._others or len(batch) < len(self._outcomes):
+            return False
+        sent_mono_s = time.monotonic()
+        self._flight = (session.send_finish(batch, take=take, queues=queues), batch, sent_mono_s)
+        return True
+
+    def land(self) -> tuple[Taken, float] | None:
+        """Read the answer to `tell_ahead`; None if none is under way. Returns and raises as `tell` does."""
+        if self._flight is None:
+            return None
+        (flight, batch, sent_mono_s), self._flight = self._flight, None
+        finished = flight.land()
+        self._told(batch, finished)
+        return None if finished.taken is None else (finished.taken, sent_mono_s)
+
+    def _told(self, batch: list[Outcome], finished: Finished) -> None:
+        """The oldest outcomes, *batch*, are told."""
+        for _ in batch:
+            self._outcomes.popleft()
+        if finished.refused:
+            refused = set(finished.refused)
+            batch = [outcome for outcome in batch if outcome.id not in refused]
+            event(_logger, "outcome.refused", level=logging.WARNING, count=len(refused), first=finished.refused[0])
+        self._teller.finished(batch)
 
     def _next_batch(self) -> list[Outcome]:
         batch: list[Outcome] = []

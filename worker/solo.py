@@ -6,6 +6,17 @@ hold here). There is no hard time limit: nobody is there to enforce it.
 
 Outcomes are finished together with the next take; before a task that is not known to be short everything is finished first, and
 what is behind it given back.
+
+While short tasks flow, Redis and we work at the same time: the outcomes of one batch and the wish for the batch after the next are
+under way while the next one runs.
+
+    one batch → told, answer awaited → one batch → …
+    one batch → told ahead → run what waits → the answer lands → told ahead → …      (plenty of short tasks)
+
+Crash points. Killed with an answer under way: what it carries is in flight and unknown, like all that waits here; it goes back
+when the session is reclaimed. Nothing else is asked of the session before the answer has landed: so a renewal that is due, a
+cancellation, a task of unknown length, a stop come after it. An answer that never comes is asked for again: what was finished is
+refused, and a batch that nobody knows of goes back with the next reconcile.
 """
 
 from __future__ import annotations
@@ -37,6 +48,8 @@ from worker.signals import Signals, Stop
 FLUSH_S = 0.01
 SHORT_S = 0.005
 """Tasks that took less than that, last time, are run in batches."""
+AHEAD_MIN = 32
+"""Batches of at least so many are asked for ahead; smaller ones run for so long that waiting for Redis does not matter."""
 _logger = logging.getLogger("worker")
 
 
@@ -91,7 +104,9 @@ class Solo:
                 self._heart.beat(time.monotonic())
                 self._sleep()
                 return
-            self._speak()
+            self._land()
+            if not self._speak_ahead():
+                self._speak()
             if self._waiting:
                 self._run_waiting()
             else:
@@ -114,7 +129,7 @@ class Solo:
                 message = waiting[0]
                 task = task_of(message.body)
                 if last_s.get(task, SHORT_S) >= SHORT_S or task in self._singly:
-                    if outcomes or self._settlement:
+                    if outcomes or self._settlement or self._settlement.is_under_way:
                         break  # everything is finished first
                     self._hand_back_rest()
                 self._running = waiting.popleft()
@@ -133,6 +148,10 @@ class Solo:
             self._settlement.ended(outcomes)
             self._pace.learn(spent)
 
+    def _is_short(self, message: Message) -> bool:
+        task = task_of(message.body)
+        return self._last_s.get(task, SHORT_S) < SHORT_S and task not in self._singly
+
     def _hand_back_rest(self) -> None:
         """Nothing waits behind a task of unknown or great length."""
         rest = [message.id for message in list(self._waiting)[1:]]
@@ -143,6 +162,23 @@ class Solo:
             self._waiting.append(first)
 
     # ── Redis ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _land(self) -> None:
+        """Read the answer that is under way, if one is."""
+        answer = self._settlement.land()
+        if answer is not None:
+            self._took(*answer)
+
+    def _speak_ahead(self) -> bool:
+        """Tell what has ended and ask for a batch behind the one that waits, if short tasks flow. False: speak the plain way."""
+        now, quota = time.monotonic(), self._pace.quota(1)
+        return (
+            AHEAD_MIN <= quota >= len(self._waiting) > 0
+            and self._intake.wants(now)
+            and not self._keeper.due(now)
+            and self._is_short(self._waiting[0])
+            and self._settlement.tell_ahead(self._keeper.session, take=quota, queues=self._setting.queues)
+        )
 
     def _speak(self) -> None:
         session, queues = self._keeper.session, self._setting.queues
@@ -242,6 +278,7 @@ class Solo:
         event(_logger, "worker.stopping", running=int(self._running is not None))
         try:
             if not self._keeper.away:
+                self._settlement.land()
                 self._settlement.tell(self._keeper.session)
                 self._keeper.close()  # what was broken off, or has not started, goes back with the session
         except (StoreError, LeaseLostError) as error:

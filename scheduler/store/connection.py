@@ -105,6 +105,14 @@ class Connection:
         command = ("EVALSHA", wanted.sha, len(keys), *keys, *args)
         return self._attempt(lambda connection: _evaluate(connection, wanted, command), timeout_s)
 
+    def send(self, name: str, keys: Sequence[str], args: Sequence[Argument]) -> Pending:
+        """
+        Send the script ``lua/<name>.lua`` and go on without its reply; read it with `Pending.reply`.
+
+        Never fails: what could not be sent is sent when its reply is asked for.
+        """
+        return Pending(self, name, keys, args)
+
     def pipeline(self, commands: Sequence[Sequence[Argument]], *, timeout_s: float | None = None) -> list[Reply]:
         """The replies to many commands in one round trip; no transaction."""
         return list(self._attempt(lambda connection: _exchange_all(connection, commands), timeout_s))
@@ -135,6 +143,34 @@ class Connection:
         """Close what is open. The next call opens it again."""
         self._pool.disconnect()
 
+    def _sent(self, command: Sequence[Argument]) -> Any:
+        """The connection on which *command* was sent; None if that failed."""
+        connection: Any = None
+        in_step = False
+        try:
+            connection = self._connected(self.timeout_s / 2)
+            if not self._checked:
+                self._check_server(connection)
+            connection.send_command(*command, check_health=False)
+            in_step = True
+        except (failures.RedisError, OSError, StoreRefusedError):
+            return None
+        finally:
+            if connection is not None and not in_step:
+                self._let_go(connection, in_step=False)
+        return connection
+
+    def _let_go(self, connection: Any, *, in_step: bool) -> None:
+        """
+        Back to the pool with *connection*.
+
+        Whatever interrupted us between request and reply (a signal handler that raises) leaves a reply that the next caller would
+        take for its own. redis-py itself hangs up only while it reads.
+        """
+        if not in_step:
+            connection.disconnect()
+        self._pool.release(connection)
+
     def _attempt(self, exchange: Any, timeout_s: float | None) -> Reply:
         deadline = time.monotonic() + min(self.patience_s, self.timeout_s if timeout_s is None else timeout_s)
         backoff_s = BACKOFF_FIRST_S
@@ -162,11 +198,7 @@ class Connection:
                 broken = error
             finally:
                 if connection is not None:
-                    # Whatever interrupted us between request and reply (a signal handler that raises) leaves a reply that the next
-                    # caller would take for its own. redis-py itself hangs up only while it reads.
-                    if not in_step:
-                        connection.disconnect()
-                    self._pool.release(connection)
+                    self._let_go(connection, in_step=in_step)
             pause_s = random.uniform(0, backoff_s)  # full jitter
             if time.monotonic() + pause_s >= deadline:
                 raise self._unavailable(broken) from None
@@ -216,6 +248,43 @@ class Connection:
 
     def _unavailable(self, error: Exception) -> StoreUnavailableError:
         return StoreUnavailableError(f"no answer from Redis at {self.where}: {error}")
+
+
+class Pending:
+    """
+    A script that was sent, whose reply has not been read.
+
+    Its connection is ours until then. A reply that does not come, or that is no answer, makes it an ordinary call: it is repeated,
+    as every script may be.
+    """
+
+    def __init__(self, source: Connection, name: str, keys: Sequence[str], args: Sequence[Argument]) -> None:
+        self._source = source
+        self._call = (name, keys, args)
+        self._connection = source._sent(("EVALSHA", script(name).sha, len(keys), *keys, *args))
+
+    def reply(self) -> Reply:
+        """What the script answers; to be asked for once. Raises as `Connection.run` does."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            in_step = False
+            try:
+                reply = connection.read_response()
+                in_step = True
+                return reply
+            except failures.ResponseError:
+                in_step = True
+            except _BROKEN:
+                pass
+            finally:
+                self._source._let_go(connection, in_step=in_step)
+        return self._source.run(*self._call)
+
+    def drop(self) -> None:
+        """Never mind the reply."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._source._let_go(connection, in_step=False)
 
 
 def _pool(url: str, *, password: str | None, timeout_s: float, name: str) -> redis.ConnectionPool:
