@@ -8,7 +8,7 @@ compare-and-set. Until then nobody else touches its messages; from then on none 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -79,6 +79,19 @@ class Finished(NamedTuple):
     taken: Taken | None
 
 
+class Flight(NamedTuple):
+    """
+    A `finish` that is under way.
+
+    Attributes:
+        land: Read its answer; once. Raises as `Session.finish` does.
+        drop: Never mind the answer.
+    """
+
+    land: Callable[[], Finished]
+    drop: Callable[[], None]
+
+
 class Renewed(NamedTuple):
     """
     The answer to a renewal.
@@ -144,6 +157,17 @@ class Session:
         self, outcomes: Sequence[Outcome], *, take: int = 0, queues: Sequence[str] = (), bytes_max: int = 1 << 20
     ) -> Finished:
         """End the runs of *outcomes*, and take the next *take* messages in the same round trip."""
+        return self._finished(self._run("finish", (), self._finishing(outcomes, take, queues, bytes_max)), bool(take))
+
+    def send_finish(
+        self, outcomes: Sequence[Outcome], *, take: int, queues: Sequence[str] = (), bytes_max: int = 1 << 20
+    ) -> Flight:
+        """The same without waiting for the answer. Until it was read, nothing else is asked of this session."""
+        args = (self.id, *self._finishing(outcomes, take, queues, bytes_max))
+        pending = self._connection.send("finish", self._keys.core, args)
+        return Flight(lambda: self._finished(self._heard(pending.reply()), bool(take)), pending.drop)
+
+    def _finishing(self, outcomes: Sequence[Outcome], take: int, queues: Sequence[str], bytes_max: int) -> list[Any]:
         args: list[Any] = [take, bytes_max, self._watch, len(queues), *queues]
         for outcome in outcomes:
             args += (
@@ -153,10 +177,13 @@ class Session:
                 outcome.run,
                 outcome.entry,
                 outcome.state,
-                int(outcome.dead),
+                msgspec.json.encode(outcome.trace) if outcome.dead else b"",
             )
-        reply = self._run("finish", (), args)
-        taken = _taken(reply[2], reply[4]) if take else None
+        return args
+
+    @staticmethod
+    def _finished(reply: list[Any], has_taken: bool) -> Finished:
+        taken = _taken(reply[2], reply[4]) if has_taken else None
         return Finished([id_.decode() for id_ in reply[3]], taken)
 
     def retry(
@@ -166,7 +193,7 @@ class Session:
         reply = self._run("retry", (), (id_, body, delay_ms, attempt, result, ttl_ms))
         return bool(reply[0] == b"OK")
 
-    def release(self, ids: Sequence[str], *, delay_ms: int = 0, lost: bool = False) -> int:
+    def release(self, ids: Sequence[str], *, delay_ms: int = 0, lost: bool = False, how: str = "") -> int:
         """
         Give held messages back, to the head of their queues and in order; how many.
 
@@ -174,8 +201,9 @@ class Session:
             delay_ms: After that long, instead of at once.
             lost: The child that ran them died. It counts; after `max_deliveries` losses a message becomes a dead letter, and
                 one that was acknowledged early ends as lost at once.
+            how: … and how, for people: it stands with the dead letter.
         """
-        reply = self._run("release", (), (int(lost), delay_ms, self._losses_max, *ids))
+        reply = self._run("release", (), (int(lost), delay_ms, self._losses_max, how, *ids))
         return int(reply[2])
 
     def renew(self, state: bytes = b"") -> Renewed:
@@ -201,7 +229,10 @@ class Session:
         self._connection.run("close", (*keys.core, *tail), (self.id,))
 
     def _run(self, script: str, keys: tuple[str, ...], args: Sequence[Any]) -> list[Any]:
-        reply: list[Any] = self._connection.run(script, (*self._keys.core, *keys), (self.id, *args))
+        return self._heard(self._connection.run(script, (*self._keys.core, *keys), (self.id, *args)))
+
+    def _heard(self, reply: list[Any]) -> list[Any]:
+        """A reply under the lease, and what its counter says."""
         if reply[0] == b"LOST":
             raise LeaseLostError(self.id)
         if reply[1] != self._counter + 1:
