@@ -309,6 +309,7 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True):
         entry: The entry's name, or empty for calls.
         state: The final state, for `sched list`.
         dead: Also kept as a dead letter, with its body.
+        trace: … and with this traceback.
     """
 
     id: str
@@ -318,6 +319,7 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True):
     entry: str = ""
     state: str = ""
     dead: bool = False
+    trace: str | None = None
 
 
 class ResultRecord(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -67,7 +67,8 @@ def ended(
         by=header.by,
         reason=header.reason,
     )
-    return Outcome(run.id, record, header.result_ttl_s * SECOND_MS, _encode(history), header.entry, state, dead)
+    ttl_ms, told = header.result_ttl_s * SECOND_MS, trace if dead else None
+    return Outcome(run.id, record, ttl_ms, _encode(history), header.entry, state, dead, told)
 
 
 def failed(

@@ -25,6 +25,8 @@ As long as a message lives (P5: each is in exactly one place)
 
     {ns}:messages          hash    id → header and payload                     enqueue, arm; gone when it ends
     {ns}:tries             hash    id → "attempt losses", only where not 1 0   retry, reclaim
+    {ns}:losses            hash    id → who lost it and how, where `tries`     release, reclaim; gone with `tries`
+                                   counts a loss
     {ns}:slots             hash    entry → id of the run that holds its slot   promote, trigger; freed by end
     {ns}:waiting           hash    entry → id of the newest fire that waits    promote; freed by end
     {ns}:e:E:line          zset    id of a backfill's run that waits for the   promote; freed by end
@@ -62,8 +64,10 @@ With a bound or a lifetime
     {ns}:runs              list    Run, newest last; 10,000 at most            end, drop
     {ns}:e:E:runs          list    the entry's own; 20 (`history`) at most     end, drop; a week after its removal
     {ns}:e:E:counts        hash    outcome → how often; never capped           promote, arm; removed with the entry
-    {ns}:dead              zset    id scored by when it died; 10,000 at most   finish, reclaim
+    {ns}:dead              zset    id scored by when it died; 10,000 at most   finish, reclaim, release; gone by
+                                                                               forget, trigger
     {ns}:dead_messages     hash    id → body, as long as it is in `dead`
+    {ns}:dead_stories      hash    id → its run, traceback and losses, as long
     {ns}:failed            zset    id scored by the bytes kept up to its own;  finish, reclaim, release
                                    10,000 and about 64 MiB at most
     {ns}:failed_messages   hash    id → body, as long as it is in `failed`; for `sched retry`
@@ -125,6 +129,7 @@ class Keys:
         self.runs = prefix + "runs"
         self.dead = prefix + "dead"
         self.dead_messages = prefix + "dead_messages"
+        self.dead_stories = prefix + "dead_stories"
         self.failed_messages = prefix + "failed_messages"
         self.waited = prefix + "waited"
         self.backfills = prefix + "backfills"

@@ -39,11 +39,13 @@ class TriggerReply(NamedTuple):
 
     Attributes:
         repeated: It had been accepted before, from another call of the same id; nothing new was started.
+        gone: There is no such dead letter any more.
     """
 
     ok: bool
     holder: str
     repeated: bool = False
+    gone: bool = False
 
 
 class CancelReply(StrEnum):
@@ -134,6 +136,7 @@ class Queues:
         call_id: str,
         remembered_ms: int = CALL_REMEMBERED_MS,
         note: Note | None = None,
+        instead_of: str = "",
     ) -> TriggerReply:
         """
         Put one run of *entry* on its queue, in its overlap slot; refused while that is held, unless *force*.
@@ -142,6 +145,7 @@ class Queues:
             call_id: Nothing is started by a second call with this id.
             remembered_ms: For how long.
             note: Its line in the audit log.
+            instead_of: The dead letter whose place it takes: that is kept no longer, in the same moment.
         """
         reply = self._connection.run(
             "trigger",
@@ -149,9 +153,11 @@ class Queues:
             (
                 remembered_ms, entry, int(force), message.id, message.body, message.queue,
                 message.at_ms, message.priority, new_id(), b"" if note is None else msgspec.json.encode(note),
+                instead_of,
             ),
         )  # fmt: skip
-        return TriggerReply(reply[0] != b"HELD", reply[1].decode(), reply[0] == b"AGAIN")
+        answer = reply[0]
+        return TriggerReply(answer in (b"OK", b"AGAIN"), reply[1].decode(), answer == b"AGAIN", answer == b"GONE")
 
     def promote(self, queues: Sequence[str], *, limit: int = 500, tell: bool = False) -> Promoted:
         """Promote what is due in *queues*, at most *limit* messages; with *tell*, say what became of each fire."""

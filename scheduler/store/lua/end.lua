@@ -191,14 +191,28 @@ local function free_slots(entries, ids, now)
     if #free > 0 then redis.call('HDEL', SLOTS, unpack(free)) end
 end
 
--- Keeps a message for people. The oldest goes when there are too many.
-local function bury(id, body, now)
+-- Who lost a message, as JSON objects behind commas: there while TRIES counts a loss. What stands with a dead letter.
+local LOSSES, DEAD_STORIES = PREFIX .. 'losses', PREFIX .. 'dead_stories'
+
+-- Keeps a message for people, with its story: `run` as the history has it, `traceback` (both JSON), and who lost it. The oldest
+-- goes when there are too many.
+local function bury(id, body, run, traceback, now)
+    local losses = redis.call('HGET', LOSSES, id) or ''
     redis.call('ZADD', DEAD, now, id)
     redis.call('HSET', DEAD_MESSAGES, id, body)
+    redis.call('HSET', DEAD_STORIES, id, '{"run":' .. run .. ',"traceback":' .. traceback .. ',"losses":[' .. losses .. ']}')
     while redis.call('ZCARD', DEAD) > DEAD_MAX do
         local oldest = redis.call('ZPOPMIN', DEAD)
         redis.call('HDEL', DEAD_MESSAGES, oldest[1])
+        redis.call('HDEL', DEAD_STORIES, oldest[1])
     end
+end
+
+-- Keeps these dead letters no longer, at most 1,000; how many there were.
+local function forget_dead(ids)
+    redis.call('HDEL', DEAD_MESSAGES, unpack(ids))
+    redis.call('HDEL', DEAD_STORIES, unpack(ids))
+    return redis.call('ZREM', DEAD, unpack(ids))
 end
 
 local FAILED, FAILED_MESSAGES = PREFIX .. 'failed', PREFIX .. 'failed_messages'
@@ -226,15 +240,19 @@ end
 
 -- Ends a run that no worker will end: it expired, was cancelled or purged, or is lost. `body` may be unreadable.
 -- `unpromoted`: of a fire that ends before its promotion, the outcome of its due time.
-function end_here(id, body, state, error, now, unpromoted)
+-- `lost`: {attempt, worker} of one whose worker died; with `dead`, it is kept as a dead letter.
+function end_here(id, body, state, error, now, unpromoted, lost)
     redis.call('HDEL', MESSAGES, id)
-    redis.call('HDEL', TRIES, id)
+    local tried = redis.call('HDEL', TRIES, id) == 1
     local h = parse(body) or { entry = '', task = '', queue = '', flags = 0, due = 0, enqueued = 0, result_ttl_s = 86400 }
     local run = { id = id, entry = h.entry, task = h.task, queue = h.queue, state = state, due_ms = h.due,
         enqueued_ms = h.enqueued, finished_ms = now, error = error, retry_of = h.retry_of, backfill = h.backfill, by = h.by,
         reason = h.reason }
     if h.due > 0 and not h.retry_of and not h.backfill then run.outcome = unpromoted or 'promoted' end
+    if lost then run.attempt, run.worker = lost.attempt, lost.worker end
     local text = cjson.encode(run)
+    if lost and lost.dead then bury(id, body, text, 'null', now) end
+    if lost or tried then redis.call('HDEL', LOSSES, id) end
     remember({ text })
     if h.entry ~= '' then
         remember_of({ h.entry }, { text }, { state }, { stands_for(body) }, now)

@@ -6,7 +6,7 @@
 -- KEYS  1–12 core
 -- ARGV  1 session · 2 how many to take (0 for none) · 3 bytes at most, about · 4 "1" to be told of each fire
 --       5 how many queues, then the queues; then for each outcome, at most 1,000 of them:
---       id, result, ttl in ms, run, entry, state, "1" to keep it as a dead letter
+--       id, result, ttl in ms, run, entry, state, "" or (keep it as a dead letter) a traceback as JSON
 -- Reply {"LOST"}, or {"OK", counter, now in µs, refused ids, {next moment, more, told, id, body, tries, …} or {}}
 
 --@include core header ready end outcome promote_due session take_batch
@@ -42,8 +42,8 @@ if #ARGV >= first then
                 local n = #of.ids + 1
                 of.ids[n], of.entries[n], of.runs[n], of.states[n] = id, ARGV[at + 4], ARGV[at + 3], ARGV[at + 5]
             end
-            if ARGV[at + 6] == '1' then
-                bury(id, redis.call('HGET', MESSAGES, id) or '', now)
+            if ARGV[at + 6] ~= '' then
+                bury(id, redis.call('HGET', MESSAGES, id) or '', ARGV[at + 3], ARGV[at + 6], now)
             elseif ARGV[at + 5] == 'FAILURE' then
                 failed[#failed + 1] = id
             end
@@ -56,7 +56,10 @@ if #ARGV >= first then
         local bodies = #of.ids > 0 and redis.call('HMGET', MESSAGES, unpack(of.ids))
         redis.call('HDEL', held, unpack(ended))
         redis.call('HDEL', MESSAGES, unpack(ended))
-        if redis.call('EXISTS', TRIES) == 1 then redis.call('HDEL', TRIES, unpack(ended)) end
+        if redis.call('EXISTS', TRIES) == 1 then
+            redis.call('HDEL', TRIES, unpack(ended))
+            redis.call('HDEL', LOSSES, unpack(ended))
+        end
         local cancels = cancels_key(session)
         if redis.call('EXISTS', cancels) == 1 then redis.call('HDEL', cancels, unpack(ended)) end
         remember(runs)

@@ -1,10 +1,28 @@
 -- Gives held messages back to their queues. Needs core, header, ready, end.
 
--- `lost`: whoever ran it died. It counts, and what has been lost too often is buried; what runs at most once ends as lost.
--- Otherwise it has not started: it goes back as it was, in order, before all others.
+-- `lost`: {worker, how} if whoever ran it died. It counts and is noted, and what has been lost too often is buried; what runs at
+-- most once ends as lost. False: it has not started: it goes back as it was, in order, before all others.
 -- `delay` > 0 puts it on the delayed set instead (a task that this worker does not know).
 -- What somebody has asked to cancel (it stands in `cancels`) ends here instead: a request must not be forgotten.
 local GIVE_BACK_MAX = 1000
+
+-- Who had the session, as far as that is known: `info` is the key of what is known of it.
+local function worker_of(info)
+    local told = redis.call('HGET', info, 'info')
+    return told and cjson.decode(told).name or nil
+end
+
+local function told_loss(lost)
+    if lost.worker and lost.how ~= '' then return ' (the last time: ' .. lost.worker .. ': ' .. lost.how .. ')' end
+    return ''
+end
+
+-- Notes that a message was lost for the `n`th time in its attempt.
+local function note_loss(id, lost, n, now)
+    local line = cjson.encode({ at_ms = now, worker = lost.worker, how = lost.how })
+    local before = n > 1 and redis.call('HGET', LOSSES, id)
+    redis.call('HSET', LOSSES, id, before and before .. ',' .. line or line)
+end
 
 -- A part of `ids` that `unpack` has room for: what goes back at once is added to `heads` (queue → priority → ids).
 local function give_back_some(ids, heads, cancels, lost, delay, losses_max, now)
@@ -17,21 +35,22 @@ local function give_back_some(ids, heads, cancels, lost, delay, losses_max, now)
             redis.call('HDEL', cancels, id)
             end_here(id, body, 'REVOKED', '', now)
         elseif body and not h then
-            bury(id, body, now)
-            end_here(id, body, 'FAILURE', 'not a message of ours', now)
+            end_here(id, body, 'FAILURE', 'not a message of ours', now, nil, { dead = true, worker = lost and lost.worker or nil })
         elseif body then
             local keep = true
             if lost and has(h.flags, FLAG_EARLY) then
                 keep_failed({ id })
-                end_here(id, body, 'FAILURE', 'the worker died while it ran; it was acknowledged early, so it does not run again', now)
+                end_here(id, body, 'FAILURE', 'the worker died while it ran' .. told_loss(lost)
+                    .. '; it was acknowledged early, so it does not run again', now, nil, { attempt = 1, worker = lost.worker })
                 keep = false
             elseif lost then
                 local tries = redis.call('HGET', TRIES, id) or '1 0'
                 local attempt, losses = string.match(tries, '^(%d+) (%d+)$')
                 losses = tonumber(losses) + 1
+                note_loss(id, lost, losses, now)
                 if losses >= losses_max then
-                    bury(id, body, now)
-                    end_here(id, body, 'FAILURE', 'its worker died ' .. losses .. ' times while it ran', now)
+                    end_here(id, body, 'FAILURE', 'its worker died ' .. losses .. ' times while it ran' .. told_loss(lost), now, nil,
+                        { dead = true, attempt = tonumber(attempt), worker = lost.worker })
                     keep = false
                 else
                     redis.call('HSET', TRIES, id, attempt .. ' ' .. losses)

@@ -31,7 +31,8 @@ repeat
 until #ids > 0 or cursor == '0'
 if #ids > 0 then
     redis.call('HDEL', KEYS[15], unpack(ids))
-    give_back(ids, KEYS[16], true, 0, tonumber(ARGV[4]), now)
+    local lost = { worker = worker_of(KEYS[14]), how = 'it stopped renewing its lease' }
+    give_back(ids, KEYS[16], lost, 0, tonumber(ARGV[4]), now)
 end
 if redis.call('EXISTS', KEYS[15]) == 1 then return { 'MORE', #ids } end
 redis.call('DEL', KEYS[14], KEYS[16], KEYS[17])

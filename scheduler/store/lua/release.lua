@@ -3,7 +3,8 @@
 -- Guarantee: only what the session holds is moved; each goes to exactly one place (P5).
 --
 -- KEYS  1–12 core
--- ARGV  1 session · 2 "1" if their child died with them · 3 delay in ms · 4 losses before a message is buried · 5… ids
+-- ARGV  1 session · 2 "1" if their child died with them · 3 delay in ms · 4 losses before a message is buried
+--       5 how it died, or "" · 6… ids
 -- Reply {"LOST"}, or {"OK", counter, how many}
 
 --@include core header ready end session give_back
@@ -15,8 +16,9 @@ if not counter then return { 'LOST' } end
 local now = server_time()
 local held = held_key(session)
 local ids = {}
-for i = 5, #ARGV do
+for i = 6, #ARGV do
     if redis.call('HDEL', held, ARGV[i]) == 1 then ids[#ids + 1] = ARGV[i] end
 end
-give_back(ids, cancels_key(session), ARGV[2] == '1', tonumber(ARGV[3]), tonumber(ARGV[4]), now)
+local lost = ARGV[2] == '1' and { worker = worker_of(PREFIX .. 's:' .. session .. ':info'), how = ARGV[5] }
+give_back(ids, cancels_key(session), lost, tonumber(ARGV[3]), tonumber(ARGV[4]), now)
 return { 'OK', counter, #ids }

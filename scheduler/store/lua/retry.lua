@@ -25,6 +25,7 @@ end
 local at = now + tonumber(ARGV[4])
 redis.call('HSET', MESSAGES, id, body)
 redis.call('HSET', TRIES, id, attempt .. ' 0')
+redis.call('HDEL', LOSSES, id)
 if ARGV[6] ~= '' then redis.call('SET', PREFIX .. 'r:' .. id, ARGV[6], 'PX', math.max(1, ARGV[7])) end
 redis.call('ZADD', delayed_key(h.queue), at, id)
 wake_for(h.queue, at, now)

@@ -7,7 +7,8 @@
 -- KEYS  1–12 core · 13 call
 -- ARGV  1 how long the call id is remembered, in ms · 2 entry · 3 "1" to force · 4 id · 5 body · 6 queue
 --       7 moment in ms (0: now) · 8 priority · 9 who calls: the same whenever it repeats the call · 10 a line for the audit log, or ""
--- Reply {"OK", ""}, {"AGAIN", ""}, or {"HELD", id of the holder}
+--       11 the dead letter that this run takes the place of, or ""
+-- Reply {"OK", ""}, {"AGAIN", ""}, {"GONE", ""} if there is no such dead letter, or {"HELD", id of the holder}
 
 --@include core header ready end outcome promote_due note
 
@@ -16,6 +17,7 @@ local h = parse(body)
 local now = server_time()
 local caller = redis.call('GET', KEYS[13])
 if caller then return { caller == ARGV[9] and 'OK' or 'AGAIN', '' } end
+if ARGV[11] ~= '' and not redis.call('ZSCORE', DEAD, ARGV[11]) then return { 'GONE', '' } end
 if h.overlap ~= ALLOW and not force then
     local taken, holder = slot_taken(entry, id, now)
     if taken then return { 'HELD', holder or '' } end
@@ -33,5 +35,6 @@ else
     push_ready(queue, tonumber(ARGV[8]), { id }, false)
     wake(queue)
 end
+if ARGV[11] ~= '' then forget_dead({ ARGV[11] }) end
 note_change(ARGV[10], now, 0)
 return { 'OK', '' }
