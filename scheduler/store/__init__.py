@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from scheduler.store.audit import Audit
     from scheduler.store.backfill import Backfills
     from scheduler.store.change import Changer
+    from scheduler.store.dead import DeadLetters
     from scheduler.store.history import History
     from scheduler.store.leadership import Leadership
     from scheduler.store.loads import Loads
@@ -90,6 +91,13 @@ class Store:
         from scheduler.store.queues import Queues  # noqa: PLC0415
 
         return Queues(self.connection, self.keys)
+
+    @cached_property
+    def dead(self) -> DeadLetters:
+        """Messages that were given up."""
+        from scheduler.store.dead import DeadLetters  # noqa: PLC0415
+
+        return DeadLetters(self.connection, self.keys)
 
     @cached_property
     def sessions(self) -> Sessions:

@@ -59,6 +59,7 @@ def test_every_script_does_its_work(anywhere: Bench) -> None:
     bench.take(dying, 5)
     bench.finish(session, taken[0], state="FAILURE")
     bench.finish(session, taken[1], state="FAILURE", dead=True)
+    assert store.dead.forget([taken[1]]) == 1
     body = store.queues.body(taken[2])
     assert body
     session.retry(taken[2], body, delay_ms=-1, attempt=2, result=b'{"state":"RETRY"}')
