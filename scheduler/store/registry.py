@@ -169,14 +169,19 @@ class RegistryStore:
         What has another pause by now, or none, stays as it is. An entry that changed in this very moment is read anew by whoever
         plans it, its pause with it.
         """
-        names = dict(ended)
+        asked = set(ended)  # of a pause that was made shorter, both ends may have come
         groups: dict[str, list[Change]] = {}
-        for record in self._read(list(names)):
-            pause, until_ms = record.pause, names[record.name]
-            if record.entry is None or pause is None or pause.until_ms != until_ms:
+        for record in self._read(list(dict(ended))):
+            pause = record.pause
+            if (
+                record.entry is None
+                or pause is None
+                or pause.until_ms is None
+                or (record.name, pause.until_ms) not in asked
+            ):
                 continue
             note = None if pause.group else Note(verb="resume", entry=record.name, by=ITS_END)
-            groups.setdefault(pause.group, []).append(Change(record, "=", None, until_ms - 1, note=note))
+            groups.setdefault(pause.group, []).append(Change(record, "=", None, pause.until_ms - 1, note=note))
         resumed: list[str] = []
         for group, changes in groups.items():
             many = Note(verb="resume", by=ITS_END, what="all that were paused at once", group=f"end of {group}")

@@ -87,9 +87,8 @@ class Chaos:
 
     def _kill_redis(self) -> None:
         """It is back once the workers have noticed."""
-        before = [(worker, len(worker.told.all("store.lost"))) for worker in self.workers]
         self.server.kill()
-        wait_until(lambda: all(len(worker.told.all("store.lost")) > n for worker, n in before), what="all to notice")
+        wait_until(lambda: all(map(_is_away, self.workers)), what="all workers to notice")
         self.server.start()
         self._write_through()
 
@@ -106,6 +105,10 @@ class Chaos:
 
     def _start(self) -> None:
         self.workers.append(self.lab.worker("-c", str(CHILDREN)))
+
+
+def _is_away(worker: Process) -> bool:
+    return len(worker.told.all("store.lost")) > len(worker.told.all("store.back"))
 
 
 def suffer(lab: Lab, server: ValkeyServer, *, tasks: int, seconds: float, seed: int) -> None:

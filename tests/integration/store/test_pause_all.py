@@ -102,6 +102,18 @@ def test_pauses_that_end_by_themselves_end_together(bench: Bench) -> None:
     assert {(note.entry, note.counts.get("resumed", 0)) for note in by_itself} == {("c", 0), ("", 2)}
 
 
+def test_a_pause_that_was_made_shorter_ends(bench: Bench) -> None:
+    """P2: whoever leads may tell of both ends at once, after it was away; forgotten, it would last for ever."""
+    bench.put("a")
+    until_ms = bench.now_ms + 20
+    bench.store.registry.pause("a", until_ms=until_ms + 10)
+    bench.store.registry.pause("a", until_ms=until_ms)
+    while bench.now_ms < until_ms + 10:
+        pass
+    assert bench.store.registry.resume_ended([("a", until_ms), ("a", until_ms + 10)]) == ["a"]
+    assert paused(bench) == set()
+
+
 def test_a_pause_must_not_end_before_it_begins(bench: Bench) -> None:
     bench.put("a")
     with pytest.raises(RefusedError):
