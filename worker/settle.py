@@ -61,8 +61,8 @@ class Settlement:
         self._outcomes.extend(outcomes)
 
     def back(self, ids: Sequence[str], *, lost: bool = False) -> None:
-        """These were not started; or, *lost*, their child died with them."""
-        for at in range(0, len(ids), BATCH_MAX):
+        """These were not started; or, *lost*, their child died with them. The last go first: each goes before all others."""
+        for at in reversed(range(0, len(ids), BATCH_MAX)):
             self._others.append((Lost if lost else GivenBack)(ids[at : at + BATCH_MAX]))
 
     def later(self, others: Iterable[Retried | Released]) -> None:

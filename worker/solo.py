@@ -278,9 +278,12 @@ class Solo:
         event(_logger, "worker.stopping", running=int(self._running is not None))
         try:
             if not self._keeper.away:
-                self._settlement.land()
+                self._land()
+                # In order: what was broken off, then what has not started.
+                back = [] if self._running is None else [self._running]
+                self._settlement.back([message.id for message in (*back, *self._waiting)])
                 self._settlement.tell(self._keeper.session)
-                self._keeper.close()  # what was broken off, or has not started, goes back with the session
+                self._keeper.close()
         except (StoreError, LeaseLostError) as error:
             event(_logger, "session.left", level=logging.WARNING, error=str(error))
         event(_logger, "worker.stopped", name=self._setting.name)
