@@ -18,20 +18,25 @@ _decode_run = msgspec.json.Decoder(Run).decode
 
 class Teller:
     """
-    Logs what became of runs.
+    Logs and counts what became of runs.
 
-    Args:
-        show_runs: Those that ended well, too.
+    Attributes:
+        show_runs: Whether those that ended well are told, too.
+        finished_count: How many runs have ended, in whatever way; `failed_count` of them in failure.
+        retried_count: How many attempts were followed by another.
     """
 
     def __init__(self, *, show_runs: bool) -> None:
-        self._show_runs = show_runs
+        self.show_runs = show_runs
+        self.finished_count = self.failed_count = self.retried_count = 0
 
     def finished(self, outcomes: Sequence[Outcome]) -> None:
         """These runs have ended."""
+        self.finished_count += len(outcomes)
         for outcome in outcomes:
             bad = outcome.state == State.FAILURE
-            if bad or self._show_runs:
+            if bad or self.show_runs:
+                self.failed_count += bad
                 run = _decode_run(outcome.run)
                 began_ms = run.started_ms or run.finished_ms
                 since_ms = (run.due_ms if run.of_schedule else 0) or run.enqueued_ms or began_ms
@@ -53,6 +58,7 @@ class Teller:
 
     def retried(self, retried: Retried) -> None:
         """This attempt is followed by another."""
+        self.retried_count += 1
         event(
             _logger,
             "run.retried",

@@ -73,6 +73,7 @@ class Keeper:
         self._others: Watch[str, int] = Watch(config.worker_lease_ms / 1000)
         self._hearing = Hearing()
         self._cures = 0
+        self._deaf_since_mono_s = 0.0
         self._renew_s = min(RENEW_S, config.worker_lease_ms / 5000)
         self._renew_mono_s = 0.0
         self._renewed_mono_s = 0.0
@@ -169,6 +170,14 @@ class Keeper:
         """Say what became of *order*. Raises `StoreError`."""
         self._store.orders.answer(order, self.session.id, answer)
 
+    def server_version(self) -> str:
+        """Of Redis or Valkey, as it was found when it was first asked."""
+        return self._store.connection.server
+
+    def deaf_s(self, now_mono_s: float) -> float:
+        """For how long the worker has taken nothing though there is work; 0.0 if it is well."""
+        return now_mono_s - self._deaf_since_mono_s if self.is_deaf else 0.0
+
     @property
     def is_deaf(self) -> bool:
         """Whether the worker takes nothing though there is work."""
@@ -232,7 +241,8 @@ class Keeper:
         ready = sum(depth.ready for depth in self._store.queues.depths(should_take).values())
         if not ready and not self.is_deaf:
             return True
-        self._hearing.is_deaf = True
+        if not self.is_deaf:
+            self._hearing.is_deaf, self._deaf_since_mono_s = True, now - silent_s
         self._cures += 1
         event(
             _logger,

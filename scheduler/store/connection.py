@@ -78,6 +78,9 @@ class Connection:
         timeout_s: How long a call may take altogether, repeats included.
         patience_s: How long a call that finds nobody is repeated; a person at a prompt has less than a service.
         name: What ``CLIENT LIST`` shows.
+
+    Attributes:
+        server: Which program answers, and its version; empty before the first call.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class Connection:
         self.timeout_s = timeout_s
         self.patience_s = patience_s
         self.where = redact_url(url)
+        self.server = ""
         self._pool = _pool(url, password=password, timeout_s=timeout_s, name=name)
         self._checked = False
 
@@ -222,6 +226,7 @@ class Connection:
     def _check_server(self, connection: Any) -> None:
         info = _parse_info(_exchange(connection, ("INFO",)))
         version = info.get("valkey_version") or info.get("redis_version", "0")
+        self.server = f"{'Valkey' if 'valkey_version' in info else 'Redis'} {version}"
         if tuple(int(part) for part in info.get("redis_version", "0").split(".")[:2]) < VERSION_MIN:
             raise StoreRefusedError(
                 f"Redis at {self.where} is version {version}; Steadybeat needs 6.2 or later, or any Valkey"
