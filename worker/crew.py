@@ -1,245 +1,308 @@
 """
-The children, as their supervisor sees them: what each holds, what it runs, and taking back what it has not started.
+The children of a worker together: who is born, who is given what, who has run for too long, what the dead leave behind.
 
-    free → has a parcel → (a second one, if the first is quick) → free
-         → its task takes long: the unstarted rest is withdrawn, and nothing more is sent until the task is over
-         → killed or dead: what it held is sorted into what ran and what did not; a new child takes its slot
+The zygote forks them and tells of their deaths (`worker.zygote`); what each of them holds, `worker.single` knows.
 """
 
 from __future__ import annotations
 
-import contextlib
-import math
+import logging
 import os
+import select
 import signal
 import socket
-from collections import deque
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
+from scheduler.log import event
 from scheduler.model import Message
-from worker.frames import Frames, Parcel, Report, encode
-from worker.shared import SETTLE_S, UNLIMITED, Slots
-from worker.zygote import Zygote
+from worker.aftermath import Aftermath
+from worker.child import Child as ChildProcess
+from worker.execute import Executor
+from worker.prefetch import Pace, task_of
+from worker.process import Setting
+from worker.settle import Settlement
+from worker.shared import Slots
+from worker.single import Killed, Single
+from worker.zygote import Died, Zygote, ZygoteDiedError
 
-READ_BYTES = 1 << 20
-PARCELS_MAX = 2
+WITHDRAW_AFTER_S = 0.1
+"""Behind a task that takes longer, nothing waits."""
+LOOK_S = 0.05
+"""How often a busy child that has work behind what it runs is looked at."""
+RESPAWN_S = 1.0
+"""A child that dies sooner, and over no message, is replaced after so long: it must not keep a processor busy."""
+STOP_S_MAX = 2.0
+"""How long killed children are waited for."""
+
+_logger = logging.getLogger("worker")
 
 
-class Running(NamedTuple):
+class Crew:
     """
-    The message that a child runs.
+    All children of one worker.
 
-    Attributes:
-        since_mono_s: When it was started.
-        limit_s: How long it may take, or None.
-    """
-
-    message: Message
-    since_mono_s: float
-    limit_s: float | None
-
-    @property
-    def until_mono_s(self) -> float:
-        """When it has run for too long."""
-        return math.inf if self.limit_s is None else self.since_mono_s + self.limit_s
-
-
-class Fall(NamedTuple):
-    """
-    What a dead child leaves behind.
-
-    Attributes:
-        running: What it ran when it died, if it ran anything.
-        unstarted: What goes back as if nothing had happened (finished, but not reported, included).
-        killed_for: Why we killed it and for which message; None if it died by itself.
+    Made in the main thread of a process without threads and connections: the zygote is forked here.
     """
 
-    running: Running | None
-    unstarted: list[Message]
-    killed_for: Killed | None
+    def __init__(self, setting: Setting, pace: Pace, settlement: Settlement, aftermath: Aftermath) -> None:
+        self._setting = setting
+        self._pace = pace
+        self._settlement = settlement
+        self._aftermath = aftermath
+        self._slots = Slots(setting.concurrency)
+        self._zygote = Zygote(partial(_be_child, setting, self._slots))
+        self._children: dict[int, Single] = {}
+        self._born_mono_s: dict[int, float] = {}
+        self._respawn_mono_s: dict[int, float] = {}
+        self._is_leaving = False
 
+    def start(self) -> None:
+        """Have all children born. Raises `ZygoteDiedError`."""
+        for number in range(self._setting.concurrency):
+            self._spawn(number)
 
-class Killed(NamedTuple):
-    """Why a child was killed: ``"time_limit"``, ``"cancel"``, ``"abandoned"`` or ``"stop"``; and over which message."""
+    # ── waiting for them ────────────────────────────────────────────────────────────────────────────────────────────
 
-    why: str
-    id: str = ""
+    def readers(self) -> list[int]:
+        """The descriptors that become readable when a child has something to tell, or is dead."""
+        return [self._zygote.fileno(), *(child.fileno() for child in self._children.values())]
 
+    def writers(self) -> list[int]:
+        """Those to which more of a parcel is to be written."""
+        return [child.fileno() for child in self._children.values() if child.wants_to_write]
 
-class Child:
-    """
-    One child, and what it holds.
+    def serve(self, found: set[int]) -> bool:
+        """
+        Write what can be written, read what has come; whether anybody died.
 
-    Args:
-        is_quick: Whether another parcel may wait behind these messages.
-    """
+        Args:
+            found: The descriptors that are readable.
 
-    def __init__(self, number: int, slots: Slots, zygote: Zygote, is_quick: Callable[[list[Message]], bool]) -> None:
-        self.number = number
-        self.killed_for: Killed | None = None
-        self._slots = slots
-        self._is_quick = is_quick
-        self._parcels: deque[Parcel] = deque()
-        self._done = 0
-        self._sent = 0
-        self._withdrawn_from = 0
-        self._settle_mono_s = 0.0
-        self._quick = True
-        self._outbox = bytearray()
-        self._frames = Frames(Report)
-        slots.reset(number)
-        self._sock, theirs = socket.socketpair()
-        with theirs:
-            born = zygote.spawn(number, theirs)
-        self.pid, self._pidfd = born
-        self._sock.setblocking(False)
+        Raises:
+            ZygoteDiedError: All children are dead.
+        """
+        for child in self._children.values():
+            if child.wants_to_write:
+                child.write()
+            if child.fileno() in found:
+                self._read(child)
+        return self._zygote.fileno() in found and self._bury_dead()
 
-    def fileno(self) -> int:
-        """Readable when there are reports, writable when more of a parcel can be sent."""
-        return self._sock.fileno()
+    def next_mono_s(self, now: float) -> float:
+        """When `look` has something to do."""
+        moments = list(self._respawn_mono_s.values())
+        for child in self._children.values():
+            if child.is_idle:
+                continue
+            if child.settle_mono_s:
+                moments.append(child.settle_mono_s)
+            elif self._aftermath.cancels:
+                moments.append(now + LOOK_S)
+            else:
+                running = child.running()
+                moments.append(now + LOOK_S if running is None or child.has_unstarted() else running.until_mono_s)
+        return min(moments, default=now + 3600.0)
 
-    # ── what it has ─────────────────────────────────────────────────────────────────────────────────────────────────
+    def look(self, now: float) -> None:
+        """Replace the dead; mind time limits, cancel requests, and what waits behind a long task."""
+        for number, at in list(self._respawn_mono_s.items()):
+            if now >= at and not self._is_leaving:
+                self._spawn(number)
+        for child in self._children.values():
+            if not child.is_idle:
+                self._look_at(child, now)
+        if self._aftermath.cancels:
+            self._cancel(now)
+
+    def _look_at(self, child: Single, now: float) -> None:
+        if child.settle_mono_s:
+            if now >= child.settle_mono_s:
+                self._aftermath.back(child.settle())
+            return
+        running = child.running()
+        if running is None:
+            return
+        if now >= running.until_mono_s:
+            child.kill(Killed("time_limit", running.message.id))
+        elif self._aftermath.cancels.get(running.message.id):
+            child.kill(Killed("cancel", running.message.id))
+        elif now >= running.since_mono_s + WITHDRAW_AFTER_S and child.has_unstarted():
+            child.withdraw(now)
+
+    def _cancel(self, now: float) -> None:
+        """
+        Deal with cancel requests for what we hold.
+
+        What runs is terminated (see `_look_at`) or left alone: should it want another attempt, `retry` ends it, as its
+        request stands there until then. What has not started is withdrawn with its batch, and ends in `Aftermath.back`.
+        """
+        open_: dict[str, bool] = {}
+        for child in self._children.values():
+            running = child.running()
+            for message in child.held():
+                terminate = self._aftermath.cancels.get(message.id)
+                if terminate is None:
+                    continue
+                if running is None or message is not running.message:
+                    child.withdraw(now)
+                elif not terminate:
+                    continue
+                open_[message.id] = terminate
+        self._aftermath.cancels = open_
+
+    # ── their work ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def quota(self) -> int:
+        """How many messages they can be given now."""
+        free = sum(child.is_free for child in self._children.values())
+        return self._pace.quota(free) if free else 0
+
+    def deal(self, messages: list[Message], clock_ms: float) -> list[Message]:
+        """
+        Share *messages* out; what is left over.
+
+        Args:
+            clock_ms: Redis' clock minus the monotonic one.
+        """
+        free = [child for child in self._children.values() if child.is_free]
+        free.sort(key=_is_busy)
+        idle = sum(child.is_idle for child in free)
+        # Few messages go to idle children; only with plenty a second parcel waits behind a first.
+        parcels, rest = self._pace.deal(messages, max(1, idle) if len(messages) <= idle else len(free))
+        for child, parcel in zip(free, parcels, strict=False):
+            child.give(parcel, clock_ms)
+        return rest
+
+    def held(self) -> Iterator[Message]:
+        """All that they hold and have not reported."""
+        for child in self._children.values():
+            yield from child.held()
 
     @property
     def is_idle(self) -> bool:
-        """Whether it holds nothing."""
-        return not self._parcels
+        """Whether they hold nothing."""
+        return not self._busy()
 
     @property
-    def is_free(self) -> bool:
-        """Whether it can be given a parcel."""
-        if self.killed_for is not None or self._withdrawn_from or self._settle_mono_s:
-            return False
-        return not self._parcels or (len(self._parcels) < PARCELS_MAX and self._quick)
+    def busy(self) -> int:
+        """How many hold something."""
+        return len(self._busy())
 
-    @property
-    def wants_to_write(self) -> bool:
-        """Whether a part of a parcel is not sent yet."""
-        return bool(self._outbox)
+    def withdraw(self, now: float) -> int:
+        """Begin to take back all that has not started; how many children are busy."""
+        busy = self._busy()
+        for child in busy:
+            child.withdraw(now)
+        return len(busy)
 
-    def held(self) -> Iterator[Message]:
-        """What it holds and has not reported, in order."""
-        for parcel in self._parcels:
-            yield from parcel.messages[max(0, self._done + 1 - parcel.first) :]
+    def abandon(self, ids: set[str]) -> None:
+        """These are no longer ours: stop what runs them."""
+        for child in self._children.values():
+            for message in child.held():
+                if message.id in ids:
+                    child.kill(Killed("abandoned", message.id))
 
-    def running(self) -> Running | None:
-        """What it runs now."""
-        slots, number = self._slots, self.number
-        since_mono_s = slots.started_mono_s(number)
-        claimed, limit_s = slots.claimed(number), slots.hard_limit_s(number)
-        if not since_mono_s or slots.started_mono_s(number) != since_mono_s:
-            return None  # it has gone on meanwhile: these may belong to two messages
-        message = self._message(claimed)
-        return None if message is None else Running(message, since_mono_s, limit_s)
+    # ── births and deaths ───────────────────────────────────────────────────────────────────────────────────────────
 
-    def has_unstarted(self) -> bool:
-        """Whether it holds something behind what it runs."""
-        last = self._parcels[-1].last if self._parcels else 0
-        return last > max(self._done, self._slots.claimed(self.number))
+    def leave(self) -> None:
+        """Whoever dies from now on is not replaced."""
+        self._is_leaving = True
+        self._respawn_mono_s.clear()
 
-    # ── giving, and taking back ─────────────────────────────────────────────────────────────────────────────────────
+    def kill_busy(self, why: str) -> None:
+        """Kill those that hold something, and wait for their deaths. Raises `ZygoteDiedError`."""
+        self._kill_and_wait(self._busy(), Killed(why))
 
-    def give(self, messages: list[Message], clock_ms: float) -> None:
-        """Send a parcel of *messages*."""
-        parcel = Parcel(self._sent + 1, clock_ms, messages)
-        self._sent = parcel.last
-        self._quick = self._is_quick(messages)
-        self._parcels.append(parcel)
-        self._outbox += encode(parcel)
-        self.write()
+    def close(self) -> int:
+        """Kill those that still hold something and let the others go; how many were killed. Nothing is raised."""
+        self.leave()
+        busy = self._busy()
+        try:
+            self._kill_and_wait(busy, Killed("stop"))
+        except ZygoteDiedError:
+            for number, child in list(self._children.items()):
+                self._bury(Died(number, child.pid, signal.SIGKILL))
+        finally:
+            self._zygote.close()
+        return len(busy)
 
-    def write(self) -> None:
-        """Send what the socket takes. Whether the child is dead is the zygote's to say."""
-        with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
-            while self._outbox:
-                sent = self._sock.send(self._outbox)
-                del self._outbox[:sent]
+    def _busy(self) -> list[Single]:
+        return [child for child in self._children.values() if not child.is_idle]
 
-    def read(self) -> Iterator[tuple[Report, list[Message]]]:
-        """The reports that have come, each with the messages that the child did not start (and that nobody has taken back yet)."""
-        while True:
-            try:
-                data = self._sock.recv(READ_BYTES)
-            except (BlockingIOError, ConnectionResetError):
-                return
-            if not data:
-                return
-            for report in self._frames.feed(data):
-                yield report, self._note(report)
-            if len(data) < READ_BYTES:
-                return
+    def _spawn(self, number: int) -> None:
+        self._respawn_mono_s.pop(number, None)
+        self._born_mono_s[number] = time.monotonic()
+        self._children[number] = Single(number, self._slots, self._zygote, self._pace.is_quick)
 
-    def withdraw(self, now_mono_s: float) -> None:
-        """Begin to take back what it has not started; `settle` has it after `SETTLE_S`."""
-        if not self._settle_mono_s and not self._withdrawn_from:
-            self._slots.limit(self.number, self._slots.claimed(self.number))
-            self._settle_mono_s = now_mono_s + SETTLE_S
+    def _read(self, child: Single) -> None:
+        for report, back in child.read():
+            self._pace.learn(report.spent)
+            self._settlement.ended(report.outcomes)
+            if report.retried or report.released:
+                self._settlement.later([*report.retried, *report.released])
+            self._aftermath.back(back)
 
-    @property
-    def settle_mono_s(self) -> float:
-        """When to call `settle`; 0.0 for never."""
-        return self._settle_mono_s
+    def _bury_dead(self) -> bool:
+        dead = self._zygote.died()
+        for died in dead:
+            self._bury(died)
+        return bool(dead)
 
-    def settle(self) -> list[Message]:
-        """The messages that were taken back by `withdraw`."""
-        self._settle_mono_s = 0.0
-        first = max(self._slots.claimed(self.number), self._done) + 1
-        self._withdrawn_from = first
-        back = self._cut(first)
-        self._reopen()
-        return back
+    def _bury(self, died: Died) -> None:
+        """A child is dead: sort what it held, and replace it."""
+        child = self._children.pop(died.number)
+        self._read(child)  # what it reported before it died counts
+        fall = child.fall()
+        self._aftermath.back(fall.unstarted)
+        killed = fall.killed_for
+        if fall.running is not None:
+            self._aftermath.died(fall.running, killed)
+        if killed is None:
+            event(
+                _logger,
+                "child.died",
+                level=logging.ERROR,
+                pid=died.pid,
+                how=_how(died.status),
+                running=fall.running.message.id if fall.running else None,
+                task=task_of(fall.running.message.body) if fall.running else None,
+            )
+        if not self._is_leaving:
+            now = time.monotonic()
+            if fall.running is None and killed is None and now - self._born_mono_s[died.number] < RESPAWN_S:
+                self._respawn_mono_s[died.number] = now + RESPAWN_S
+            else:
+                self._spawn(died.number)
 
-    # ── its end ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    def _kill_and_wait(self, children: Iterable[Single], killed: Killed) -> None:
+        waited = list(children)
+        for child in waited:
+            child.kill(killed)
+        deadline = time.monotonic() + STOP_S_MAX
+        while any(child in waited for child in self._children.values()) and time.monotonic() < deadline:
+            select.select([self._zygote], [], [], 0.1)
+            self._bury_dead()
 
-    def kill(self, killed: Killed) -> None:
-        """Kill it. The zygote will tell of its death."""
-        if self.killed_for is None:
-            self.killed_for = killed
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
-    def fall(self) -> Fall:
-        """It is dead, and its last reports were read: what it leaves behind. Ends this object."""
-        running = self.running()
-        message = running.message if running is not None else None
-        unstarted = [held for held in self.held() if held is not message]
-        os.close(self._pidfd)
-        self._sock.close()
-        self._parcels.clear()
-        return Fall(running, unstarted, self.killed_for)
+def _is_busy(child: Single) -> bool:
+    return not child.is_idle
 
-    # ── inside ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _message(self, number: int) -> Message | None:
-        if number > self._done:
-            for parcel in self._parcels:
-                if parcel.first <= number <= parcel.last:
-                    return parcel.messages[number - parcel.first]
-        return None
+def _how(status: int) -> str:
+    """A wait status for people."""
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return f"it exited with code {code}"
+    name = signal.Signals(-code).name
+    return f"it was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
 
-    def _note(self, report: Report) -> list[Message]:
-        back = self._cut(report.unstarted) if report.unstarted else []
-        self._done = report.done
-        while self._parcels and self._parcels[0].last <= report.done:
-            self._parcels.popleft()
-        self._reopen()
-        return back
 
-    def _cut(self, first: int) -> list[Message]:
-        """Everything from number *first* on, which is no longer the child's."""
-        back: list[Message] = []
-        kept: deque[Parcel] = deque()
-        for parcel in self._parcels:
-            stay = max(0, first - parcel.first)
-            back += parcel.messages[stay:]
-            if stay:
-                kept.append(Parcel(parcel.first, parcel.clock_ms, parcel.messages[:stay]))
-        self._parcels = kept
-        return back
+def _be_child(setting: Setting, slots: Slots, sock: socket.socket, number: int) -> None:
+    """The life of a child."""
 
-    def _reopen(self) -> None:
-        """Once the child has passed over all that was withdrawn, it may be given work again."""
-        if self._withdrawn_from and self._done >= self._sent:
-            self._withdrawn_from = 0
-            self._slots.limit(self.number, UNLIMITED)
+    def make_executor(server_ms: Callable[[], float]) -> Executor:
+        return Executor(setting.tasks, setting.config, worker=setting.name, server_ms=server_ms)
+
+    ChildProcess(sock, number, slots, make_executor).run()

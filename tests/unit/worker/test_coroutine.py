@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
@@ -102,10 +103,8 @@ def test_one_that_swallows_the_interruption_goes_on() -> None:
 
     async def stubborn(awaited_: list[Awaited]) -> str:
         asyncio.get_running_loop().call_soon(awaited_[0].interrupt, soft_error("x"))
-        try:
+        with contextlib.suppress(SoftTimeLimitExceeded):
             await asyncio.sleep(60)
-        except SoftTimeLimitExceeded:
-            pass
         try:
             async with asyncio.timeout(0.01):
                 await asyncio.sleep(60)

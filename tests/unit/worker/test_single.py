@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 
 from scheduler.model import Message
-from worker.crew import Child, Killed
 from worker.frames import Frames, Parcel, Report, encode
 from worker.shared import CLAIMED, LIMIT, STARTED, UNLIMITED, Slots
+from worker.single import Killed, Single
 from worker.zygote import Born
 
 
@@ -36,8 +36,8 @@ def zygote() -> Stillborn:
 
 
 @pytest.fixture
-def child(slots: Slots, zygote: Stillborn) -> Iterator[Child]:
-    child = Child(0, slots, zygote, lambda _: True)  # type: ignore[arg-type]
+def child(slots: Slots, zygote: Stillborn) -> Iterator[Single]:
+    child = Single(0, slots, zygote, lambda _: True)  # type: ignore[arg-type]
     yield child
     zygote.sock.close()
 
@@ -49,11 +49,11 @@ def report(zygote: Stillborn, done: int, unstarted: int = 0) -> None:
     zygote.sock.sendall(encode(Report(done, unstarted, [], [], [], {})))
 
 
-def held(child: Child) -> list[str]:
+def held(child: Single) -> list[str]:
     return [message.id for message in child.held()]
 
 
-def test_a_free_child_gets_two_parcels_and_no_more(child: Child, zygote: Stillborn) -> None:
+def test_a_free_child_gets_two_parcels_and_no_more(child: Single, zygote: Stillborn) -> None:
     """One runs and one waits in its pipe."""
     child.give(MESSAGES[:2], 0.0)
     assert child.is_free
@@ -68,7 +68,7 @@ def test_a_free_child_gets_two_parcels_and_no_more(child: Child, zygote: Stillbo
     assert child.is_idle
 
 
-def test_what_runs_stays_and_the_rest_comes_back(child: Child, slots: Slots, zygote: Stillborn) -> None:
+def test_what_runs_stays_and_the_rest_comes_back(child: Single, slots: Slots, zygote: Stillborn) -> None:
     """And the child is given nothing until it has passed over what was withdrawn."""
     child.give(MESSAGES[:3], 0.0)
     child.give(MESSAGES[3:], 0.0)
@@ -89,7 +89,7 @@ def test_what_runs_stays_and_the_rest_comes_back(child: Child, slots: Slots, zyg
     assert slots.words[LIMIT] == UNLIMITED
 
 
-def test_a_message_claimed_in_the_last_moment_is_the_childs(child: Child, slots: Slots, zygote: Stillborn) -> None:
+def test_a_message_claimed_in_the_last_moment_is_the_childs(child: Single, slots: Slots, zygote: Stillborn) -> None:
     """It read the old limit: it runs, so it is not given back."""
     child.give(MESSAGES[:3], 0.0)
     slots.words[CLAIMED], slots.words[STARTED] = 1, 10**9
@@ -100,7 +100,7 @@ def test_a_message_claimed_in_the_last_moment_is_the_childs(child: Child, slots:
 
 
 def test_a_message_claimed_and_put_back_is_returned_by_the_report(
-    child: Child, slots: Slots, zygote: Stillborn
+    child: Single, slots: Slots, zygote: Stillborn
 ) -> None:
     """It read the new limit after it had claimed: nobody ran it, so it goes back when the child says so."""
     child.give(MESSAGES[:3], 0.0)
@@ -114,7 +114,7 @@ def test_a_message_claimed_and_put_back_is_returned_by_the_report(
     assert child.is_free
 
 
-def test_a_dead_child_is_blamed_for_what_it_ran_alone(child: Child, slots: Slots, zygote: Stillborn) -> None:
+def test_a_dead_child_is_blamed_for_what_it_ran_alone(child: Single, slots: Slots, zygote: Stillborn) -> None:
     """Trap 12: its neighbours are not."""
     child.give(MESSAGES[:4], 0.0)
     report(zygote, 1)
@@ -127,7 +127,7 @@ def test_a_dead_child_is_blamed_for_what_it_ran_alone(child: Child, slots: Slots
     assert fall.killed_for is None
 
 
-def test_between_two_messages_nobody_is_blamed(child: Child, slots: Slots) -> None:
+def test_between_two_messages_nobody_is_blamed(child: Single, slots: Slots) -> None:
     """STARTED is 0 there."""
     child.give(MESSAGES[:2], 0.0)
     slots.words[CLAIMED], slots.words[STARTED] = 1, 0
@@ -136,7 +136,7 @@ def test_between_two_messages_nobody_is_blamed(child: Child, slots: Slots) -> No
     assert [message.id for message in fall.unstarted] == ["m1", "m2"]
 
 
-def test_the_reason_of_a_kill_is_kept(child: Child) -> None:
+def test_the_reason_of_a_kill_is_kept(child: Single) -> None:
     """The first one counts."""
     child.killed_for = Killed("time_limit", "m1")
     child.kill(Killed("stop"))
