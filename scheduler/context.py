@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar, Token
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
@@ -49,6 +49,34 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     def called_directly(self) -> bool:
         """Whether the task was called like a function, without a message."""
         return not self.id
+
+
+class ErrorInfo(str):
+    """
+    What hooks and signals get as `einfo`: the traceback as text; and, as in Celery, what it is about.
+
+    Attributes:
+        exception: What was raised.
+    """
+
+    __slots__ = ("exception",)
+
+    exception: BaseException
+
+    def __new__(cls, text: str, exception: BaseException) -> Self:
+        made = super().__new__(cls, text)
+        made.exception = exception
+        return made
+
+    @property
+    def type(self) -> type[BaseException]:
+        """The class of the exception."""
+        return type(self.exception)
+
+    @property
+    def traceback(self) -> str:
+        """The text itself."""
+        return str(self)
 
 
 _NONE = Request()
