@@ -4,6 +4,13 @@ One execution: a message passes through small steps, and what comes out is what 
     decode → expired? → resolve the task → before_start → call → normalise → hooks → Outcome, Retried or Released
 
 Whatever a task does, short of ending the process, becomes one of the three. Nothing here speaks to Redis.
+
+Around the call the hooks of the task's class and the receivers of signals hear of it, in Celery's order:
+
+    task_received, task_prerun, before_start → the call →
+        on_success, task_success │ on_retry, task_retry │ on_failure, task_failure → after_return → task_postrun
+
+What raises among them changes nothing, but for `before_start`, which is a part of the attempt.
 """
 
 from __future__ import annotations
@@ -21,8 +28,9 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from scheduler import context
+from scheduler import context, signals
 from scheduler.config import Config
+from scheduler.context import ErrorInfo
 from scheduler.errors import (
     Ignore,
     OversizedMessageError,
@@ -36,6 +44,7 @@ from scheduler.model import Message, Outcome, State
 from scheduler.task import Task
 from scheduler.timing.duration import format_duration
 from scheduler.wire import (
+    FLAG_EARLY,
     FLAG_IGNORE_RESULT,
     FLAG_RUN,
     FLAGS_AT,
@@ -66,6 +75,10 @@ UNKNOWN_DELAY_MS_MAX = 15_000
 
 _JSON_ONLY = 0
 _HOOKS = ("before_start", "on_success", "on_failure", "on_retry", "after_return")
+_SIGNALS = (
+    signals.task_received, signals.task_prerun, signals.task_postrun, signals.task_success, signals.task_failure,
+    signals.task_retry,
+)  # fmt: skip
 _logger = logging.getLogger("worker.execute")
 _decode_args = msgspec.json.Decoder(list[Any]).decode
 _decode_kwargs = msgspec.json.Decoder(dict[str, Any]).decode
@@ -77,6 +90,7 @@ class Prepared:
     A task with everything that does not change from run to run.
 
     Attributes:
+        hooked: Whether anybody hears of its runs: a hook of its class, or a receiver that was connected when this was made.
         call: Runs it to its end.
         start: Calls the function; of a coroutine, that only makes it.
     """
@@ -92,7 +106,9 @@ class Prepared:
         self.name = task.name
         self.options = task.options
         self.soft_limit_ms = task.options.soft_time_limit_ms
-        self.hooked = any(getattr(kind, hook) is not getattr(Task, hook) for hook in _HOOKS)
+        self.hooked = any(getattr(kind, hook) is not getattr(Task, hook) for hook in _HOOKS) or any(
+            each.receivers for each in _SIGNALS
+        )
         self.start = self.call = start = _calling(task)
         self.is_async = _is_async(task)
         if self.is_async:
@@ -180,9 +196,11 @@ class Executor:
         try:
             header, at = decode_header(message.body)
         except UndecodableMessageError as error:
+            signals.task_rejected.send(sender=self._worker, message=message, exc=error)
             return failed(_UNREADABLE, self._written(message, started_ms), error, dead=True)
         attempt = Attempt(message, header, started_ms)
         if header.expires_ms and header.expires_ms <= started_ms:
+            self._tell_revoked(attempt, expired=True)
             return ended(header, Written(message.id, self._worker, message.attempt, 0, started_ms), State.EXPIRED)
         prepared = self._prepared.get(header.task)
         if prepared is None:
@@ -191,6 +209,7 @@ class Executor:
         try:
             self._read_payload(attempt, at)
         except UndecodableMessageError as error:
+            signals.task_rejected.send(sender=self._worker, message=message, exc=error)
             return self._failed(attempt, error, dead=True)
         return attempt
 
@@ -206,7 +225,9 @@ class Executor:
     def revoked(self, message: Message) -> Outcome:
         """The end of *message*, which was cancelled before it started."""
         now_ms = int(self._server_ms())
-        return ended(header_of(message), Written(message.id, self._worker, message.attempt, 0, now_ms), State.REVOKED)
+        header = header_of(message)
+        self._tell_revoked(Attempt(message, header, 0), expired=False)
+        return ended(header, Written(message.id, self._worker, message.attempt, 0, now_ms), State.REVOKED)
 
     # ── the steps ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -261,10 +282,13 @@ class Executor:
             attempt.message, attempt.header, attempt.payload, attempt.args, attempt.kwargs, self._worker
         ).as_request()
 
-    @staticmethod
-    def _before(attempt: Attempt) -> None:
-        if attempt.prepared.hooked:
-            attempt.prepared.task.before_start(attempt.message.id, attempt.args, attempt.kwargs)
+    def _before(self, attempt: Attempt) -> None:
+        if not attempt.prepared.hooked:
+            return
+        task, id_, args, kwargs = attempt.prepared.task, attempt.message.id, attempt.args, attempt.kwargs
+        signals.task_received.send(sender=self._worker, request=context.current_request())
+        signals.task_prerun.send(sender=task, task_id=id_, task=task, args=args, kwargs=kwargs)
+        task.before_start(id_, args, kwargs)
 
     @staticmethod
     def _soft_limit_ms(attempt: Attempt) -> int | None:
@@ -283,8 +307,9 @@ class Executor:
         """The task returned *value*."""
         prepared, message = attempt.prepared, attempt.message
         if prepared.hooked:
-            self._hook(prepared, "on_success", value, message.id, attempt.args, attempt.kwargs)
-            self._returned(attempt, prepared, State.SUCCESS, value, None)
+            self._hook(attempt, "on_success", value, message.id, attempt.args, attempt.kwargs)
+            signals.task_success.send(sender=prepared.task, result=value)
+            self._returned(attempt, State.SUCCESS, value, None)
         return ended(attempt.header, self._written(message, attempt.started_ms), State.SUCCESS, result=result)
 
     def _encode_result(self, attempt: Attempt, value: Any) -> bytes:
@@ -301,7 +326,7 @@ class Executor:
     def _raised(self, attempt: Attempt, prepared: Prepared, error: BaseException) -> Became:
         """What follows from an exception: another attempt, or an end."""
         if isinstance(error, Ignore):
-            self._returned(attempt, prepared, State.IGNORED, error, None)
+            self._returned(attempt, State.IGNORED, error, None)
             return ended(attempt.header, self._written(attempt.message, attempt.started_ms), State.IGNORED)
         if isinstance(error, Reject):
             return self._rejected(attempt, error)
@@ -309,6 +334,8 @@ class Executor:
         trace: str | None = trace_text(error, _OUR_FILES)
         options = prepared.options.merged(attempt.payload.run)
         again = decide(error, options, attempt=message.attempt, chance=self._chance())
+        if attempt.header.flags & FLAG_EARLY and not isinstance(error, Retry):
+            again = None  # an entry made by hand may say so of a task with `retry_for`: at most once weighs more
         if again is not None:
             try:
                 body = self._next_body(attempt, error)
@@ -316,16 +343,16 @@ class Executor:
                 error, trace = problem, None
             else:
                 why = original(error)
-                self._hook(prepared, "on_retry", why, message.id, attempt.args, attempt.kwargs, trace)
-                self._returned(attempt, prepared, State.RETRY, why, trace)
+                if prepared.hooked:
+                    self._tell_retry(attempt, error, ErrorInfo(trace or "", why))
                 ignored = attempt.header.flags & FLAG_IGNORE_RESULT
                 return Retried(
                     message.id, body, again.delay_ms, message.attempt + 1, b"" if ignored else retry_record(why, trace),
                     attempt.header.result_ttl_s * 1000, attempt.header.task, error_line(why),
                 )  # fmt: skip
         error = original(error)
-        self._hook(prepared, "on_failure", error, message.id, attempt.args, attempt.kwargs, trace)
-        self._returned(attempt, prepared, State.FAILURE, error, trace)
+        if prepared.hooked:
+            self._tell_failure(attempt, error, ErrorInfo(trace or "", error))
         return self._failed(attempt, error, trace=trace)
 
     def _next_body(self, attempt: Attempt, error: BaseException) -> bytes:
@@ -349,9 +376,10 @@ class Executor:
         return body
 
     def _rejected(self, attempt: Attempt, error: Reject) -> Became:
+        self._returned(attempt, "REJECTED", error, None)
         if error.requeue:
             return Released(attempt.message.id, REJECT_DELAY_MS, f"rejected by its task: {error}")
-        return self._failed(attempt, error, dead=True)
+        return self._failed(attempt, error, trace=trace_text(error, _OUR_FILES), dead=True)
 
     def _unknown(self, attempt: Attempt, at: int) -> Became:
         """Another worker may know the task: a deploy is rolling. For a while it goes back; then it fails."""
@@ -364,12 +392,12 @@ class Executor:
         if age_ms < grace_ms:
             delay_ms = min(UNKNOWN_DELAY_MS_MAX, max(UNKNOWN_DELAY_MS_MIN, age_ms // 2), max(1, grace_ms - age_ms))
             return Released(attempt.message.id, delay_ms, f"no task {header.task!r} is registered in this worker")
-        return self._failed(
-            attempt,
-            UnknownTaskError(
-                f"no worker that took it in {format_duration(grace_ms)} (unknown_task_grace) knows a task {header.task!r}"
-            ),
+        unknown = UnknownTaskError(
+            f"no worker that took it in {format_duration(grace_ms)} (unknown_task_grace) knows a task {header.task!r}"
         )
+        message = attempt.message
+        signals.task_unknown.send(sender=self._worker, message=message, exc=unknown, name=header.task, id=message.id)
+        return self._failed(attempt, unknown)
 
     # ── small change ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -382,22 +410,60 @@ class Executor:
         run = self._written(attempt.message, attempt.started_ms)
         return failed(attempt.header, run, error, trace=trace, dead=dead)
 
-    def _returned(self, attempt: Attempt, prepared: Prepared, state: str, value: Any, trace: str | None) -> None:
-        if prepared.hooked:
-            self._hook(prepared, "after_return", state, value, attempt.message.id, attempt.args, attempt.kwargs, trace)
+    # ── who hears of it ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    @staticmethod
-    def _hook(prepared: Prepared, hook: str, *args: Any) -> None:
+    def _tell_retry(self, attempt: Attempt, error: BaseException, info: ErrorInfo) -> None:
+        task, message = attempt.prepared.task, attempt.message
+        self._hook(attempt, "on_retry", info.exception, message.id, attempt.args, attempt.kwargs, info)
+        reason = error if isinstance(error, Retry) else Retry(exc=error)
+        signals.task_retry.send(sender=task, request=context.current_request(), reason=reason, einfo=info)
+        self._returned(attempt, State.RETRY, info.exception, info)
+
+    def _tell_failure(self, attempt: Attempt, error: BaseException, info: ErrorInfo) -> None:
+        task, message = attempt.prepared.task, attempt.message
+        self._hook(attempt, "on_failure", error, message.id, attempt.args, attempt.kwargs, info)
+        signals.task_failure.send(
+            sender=task, task_id=message.id, exception=error, args=attempt.args, kwargs=attempt.kwargs,
+            traceback=error.__traceback__, einfo=info,
+        )  # fmt: skip
+        self._returned(attempt, State.FAILURE, error, info)
+
+    def _returned(self, attempt: Attempt, state: str, value: Any, info: ErrorInfo | None) -> None:
+        if not attempt.prepared.hooked:
+            return
+        task, message = attempt.prepared.task, attempt.message
+        self._hook(attempt, "after_return", str(state), value, message.id, attempt.args, attempt.kwargs, info)
+        signals.task_postrun.send(
+            sender=task, task_id=message.id, task=task, args=attempt.args, kwargs=attempt.kwargs, retval=value,
+            state=str(state),
+        )  # fmt: skip
+
+    def _tell_revoked(self, attempt: Attempt, *, expired: bool) -> None:
+        if signals.task_revoked.receivers:
+            prepared = self._prepared.get(attempt.header.task)
+            sender = attempt.header.task if prepared is None else prepared.task
+            request = self._request(attempt)
+            signals.task_revoked.send(sender=sender, request=request, terminated=False, signum=None, expired=expired)
+
+    def _hook(self, attempt: Attempt, hook: str, *args: Any) -> None:
         """A hook that fails does not change what became of the run."""
-        if prepared.hooked:
-            try:
-                getattr(prepared.task, hook)(*args)
-            except StopNow:
-                raise
-            except BaseException as error:
-                event(
-                    _logger, "hook.failed", level=logging.ERROR, task=prepared.name, hook=hook, error=error_line(error)
-                )
+        prepared = attempt.prepared
+        if not prepared.hooked:
+            return
+        try:
+            getattr(prepared.task, hook)(*args)
+        except StopNow:
+            raise
+        except BaseException as error:
+            event(
+                _logger, "hook.failed", level=logging.ERROR, exc_info=error, task=prepared.name, hook=hook,
+                error=error_line(error),
+            )  # fmt: skip
+            signals.task_internal_error.send(
+                sender=prepared.task, task_id=attempt.message.id, args=attempt.args, kwargs=attempt.kwargs,
+                request=context.current_request(), exception=error, traceback=error.__traceback__,
+                einfo=ErrorInfo(trace_text(error, _OUR_FILES), error),
+            )  # fmt: skip
 
 
 def header_of(message: Message) -> Header:
