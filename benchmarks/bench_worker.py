@@ -2,7 +2,10 @@
 What we claim about workers, measured: `python benchmarks/bench_worker.py [LINE …] [--messages N]`.
 
 It starts a redis-server of its own (no persistence) and real workers, and prints each line with its target and with its ratio
-to the ceiling of the same run: PING/s of one Python client. Lines: solo, prefork, two, latency, eta, memory, ready, kill.
+to a ceiling of the same minute: `PING` one by one, and for what workers drain `benchmarks/raw_worker.py`, the least that a worker
+can do. Beside each drain stands what it cost: µs of processor time for each task, of the workers and of Redis; a busy machine
+changes these far less than it changes the rates. `--against TREE` runs another checkout of the project alternately.
+Lines: solo, prefork, two, latency, eta, memory, ready, idle, kill.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 from uuid import uuid4
 
 import msgspec
@@ -51,13 +55,29 @@ def mark(path, seconds):
     time.sleep(seconds)
 """
 BATCH = 1000
+ROUNDS = 3
+IDLE_S = 10
+
+
+class Drained(NamedTuple):
+    """
+    How fast a queue was emptied, and what it cost.
+
+    Attributes:
+        worker_us: Processor time of all processes of the workers, for each task.
+    """
+
+    per_s: float
+    worker_us: float
+    redis_us: float
 
 
 class Bench:
     """A server, a folder of tasks, and the lines."""
 
-    def __init__(self, messages: int) -> None:
+    def __init__(self, messages: int, against: Path | None = None) -> None:
         self.messages = messages
+        self.trees: tuple[Path | None, ...] = (None,) if against is None else (None, against)
         self.folder = Path(tempfile.mkdtemp(prefix="sb-bench-"))
         (self.folder / "schedules").mkdir()
         (self.folder / "schedules" / "bench.py").write_text(TASKS)
@@ -71,6 +91,8 @@ class Bench:
         )
         self.store = self._new_store()
         self.ceiling = self._ping()
+        self.tree: Path | None = None
+        """The checkout whose workers are started; None for the one that is installed."""
 
     def close(self) -> None:
         """Stop the server and remove its folder."""
@@ -112,6 +134,8 @@ class Bench:
     def start(self, *flags: str) -> subprocess.Popen[bytes]:
         """A worker, just started."""
         env = os.environ | {"SCHED_REDIS_URL": self.url, "SCHED_NAMESPACE": self.namespace}
+        if self.tree is not None:
+            env["PYTHONPATH"] = str(self.tree)
         log = open(self.folder / f"worker-{uuid4().hex[:6]}.log", "wb")  # noqa: SIM115 - the process has it
         with log:
             return subprocess.Popen(
@@ -146,22 +170,41 @@ class Bench:
             found += self.store.connection.pipeline(commands)
         return found
 
-    def drain(self, *flags: str, workers: int = 1) -> float:
-        """Tasks a second, from the first take of a worker that is ready to the last result; every task verified."""
+    def drain(self, *flags: str, workers: int = 1) -> Drained:
+        """From the first take of workers that are ready to the last result; every task verified."""
         self.fresh()
         with contextlib.ExitStack() as stack:
-            for _ in range(workers):
-                stack.enter_context(self.worker(*flags))
-            warm = self.enqueue("bench.noop", 200)
+            pids = [pid for _ in range(workers) for pid in family(stack.enter_context(self.worker(*flags)).pid)]
+            warm = self.enqueue("bench.noop", 2_000)
             self._wait_gone()
             assert all(self.results(warm))
-            ids = self._enqueue_at_once(self.messages)
-            began = time.perf_counter()
+            return self._drained(pids)
+
+    def drain_raw(self) -> Drained:
+        """The same by the least that a worker can do."""
+        self.fresh()
+        keys = self.store.keys
+        command = [sys.executable, "-m", "benchmarks.raw_worker", self.url, keys.prefix, "default"]
+        process = subprocess.Popen(command, cwd=Path(__file__).parent.parent)
+        try:
+            self._enqueue_at_once(2_000)
             self._wait_gone()
-            took_s = time.perf_counter() - began
-            records = self.results(ids)
+            return self._drained([process.pid])
+        finally:
+            process.kill()
+            process.wait()
+
+    def _drained(self, pids: Sequence[int]) -> Drained:
+        ids = self._enqueue_at_once(self.messages)
+        before_s, redis_before_s = sum(map(processor_s, pids)), processor_s(self.server.pid)
+        began = time.perf_counter()
+        self._wait_gone()
+        took_s = time.perf_counter() - began
+        spent_s, redis_spent_s = sum(map(processor_s, pids)) - before_s, processor_s(self.server.pid) - redis_before_s
+        records = self.results(ids)
         assert all(record is not None and b'"SUCCESS"' in record for record in records), "a task has not run"
-        return self.messages / took_s
+        each_us = 1e6 / self.messages
+        return Drained(self.messages / took_s, spent_s * each_us, redis_spent_s * each_us)
 
     def _enqueue_at_once(self, count: int) -> list[str]:
         """Into another queue, which then takes the name of the real one: so that all of it is there before the clock runs."""
@@ -179,8 +222,8 @@ class Bench:
         return ids
 
     def _wait_gone(self) -> None:
-        while self.store.connection.call("HLEN", self.store.keys.messages):
-            time.sleep(0.01)
+        while self.store.connection.call("EXISTS", self.store.keys.messages):
+            time.sleep(0.005)
 
 
 def rate(bench: Bench, name: str, value: float, target: float) -> None:
@@ -194,21 +237,45 @@ def time_line(name: str, value: float, target: float, unit: str) -> None:
     print(f"{name:34} {value:10.2f} {unit}   target ≤ {target:g} {unit}   {'ok' if value <= target else 'SHORT'}")
 
 
+def drain_lines(bench: Bench, name: str, target: float, *flags: str, workers: int = 1) -> None:
+    """Drain thrice, each checkout and the raw loop in turn; print the medians."""
+    found: dict[Path | None, list[Drained]] = {tree: [] for tree in bench.trees}
+    raw: list[Drained] = []
+    for _ in range(ROUNDS):
+        raw.append(bench.drain_raw())
+        for tree in bench.trees:
+            bench.tree = tree
+            found[tree].append(bench.drain(*flags, workers=workers))
+    bench.tree = None
+    raw_per_s = statistics.median(drained.per_s for drained in raw)
+    for tree, all_drained in found.items():
+        value = statistics.median(drained.per_s for drained in all_drained)
+        rate(bench, name if tree is None else f"  {tree.name}", value, target)
+        print(f"{'':12} {value / raw_per_s:5.2f} × the raw loop's rate · {costs(all_drained)}")
+    print(f"{'':12} the raw loop: {raw_per_s:,.0f}/s · {costs(raw)}")
+
+
+def costs(all_drained: Sequence[Drained]) -> str:
+    """What tasks cost, for people."""
+    worker_us = statistics.median(drained.worker_us for drained in all_drained)
+    redis_us = statistics.median(drained.redis_us for drained in all_drained)
+    return f"{worker_us:.1f} µs of worker + {redis_us:.1f} µs of Redis a task"
+
+
 def solo(bench: Bench) -> None:
     """One process, one slot."""
-    rate(bench, "drain, solo", statistics.median(bench.drain("--pool", "solo") for _ in range(3)), 80_000)
+    drain_lines(bench, "drain, solo", 80_000, "--pool", "solo")
 
 
 def prefork(bench: Bench) -> None:
     """A supervisor and one child."""
-    rate(bench, "drain, prefork, 1 child", statistics.median(bench.drain("-c", "1") for _ in range(3)), 40_000)
+    drain_lines(bench, "drain, prefork, 1 child", 40_000, "-c", "1")
 
 
 def two(bench: Bench) -> None:
     """Two busy processes, best settings found."""
-    value = statistics.median(bench.drain("--pool", "solo", workers=2) for _ in range(3))
-    rate(bench, "drain, two busy processes (solo)", value, 70_000)
-    rate(bench, "drain, prefork, 2 children", statistics.median(bench.drain("-c", "2") for _ in range(3)), 70_000)
+    drain_lines(bench, "drain, two busy processes (solo)", 70_000, "--pool", "solo", workers=2)
+    drain_lines(bench, "drain, prefork, 2 children", 70_000, "-c", "2")
 
 
 def latency(bench: Bench) -> None:
@@ -263,6 +330,12 @@ def family(pid: int) -> list[int]:
     return found
 
 
+def processor_s(pid: int) -> float:
+    """The processor time that a process has used, all its threads, to the nanosecond."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
+
+
 def pss_mb(pid: int) -> float:
     """Memory, shared pages counted once."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
@@ -293,6 +366,19 @@ def ready(bench: Bench) -> None:
     time_line("time to ready", statistics.median(times), 0.5, "s")
 
 
+def idle(bench: Bench) -> None:
+    """What a worker costs that has nothing to do."""
+    bench.fresh()
+    for flags in (("--pool", "solo"), ("-c", "2")):
+        with bench.worker(*flags) as process:
+            pids = family(process.pid)
+            time.sleep(1)
+            before_s = sum(map(processor_s, pids))
+            time.sleep(IDLE_S)
+            percent = (sum(map(processor_s, pids)) - before_s) / IDLE_S * 100
+        time_line(f"idle, {' '.join(flags)}", percent, 0.3, "% of a core")
+
+
 def kill(bench: Bench) -> None:
     """kill -9 of a worker: when its task starts again on another one."""
     bench.fresh()
@@ -316,7 +402,7 @@ def kill(bench: Bench) -> None:
 
 LINES: dict[str, Callable[[Bench], None]] = {
     "solo": solo, "prefork": prefork, "two": two, "latency": latency, "eta": eta, "memory": memory, "ready": ready,
-    "kill": kill,
+    "idle": idle, "kill": kill,
 }  # fmt: skip
 
 
@@ -325,10 +411,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("lines", nargs="*", metavar="LINE", help=", ".join(LINES))
     parser.add_argument("--messages", type=int, default=100_000, help="for each drain")
+    parser.add_argument("--against", type=Path, metavar="TREE", help="another checkout, run alternately in each drain")
     args = parser.parse_args()
     if unknown := set(args.lines) - LINES.keys():
         parser.error(f"no such line: {', '.join(sorted(unknown))}; there are {', '.join(LINES)}")
-    bench = Bench(args.messages)
+    bench = Bench(args.messages, args.against)
     try:
         print(f"{'ceiling: PING one by one':34} {bench.ceiling:10,.0f}/s")
         for name in args.lines or LINES:

@@ -129,7 +129,7 @@ class Solo:
                 message = waiting[0]
                 task = task_of(message.body)
                 if last_s.get(task, SHORT_S) >= SHORT_S or task in self._singly:
-                    if outcomes or self._settlement or self._settlement.is_under_way:
+                    if outcomes or self._settlement:
                         break  # everything is finished first
                     self._hand_back_rest()
                 self._running = waiting.popleft()
@@ -153,7 +153,8 @@ class Solo:
         return self._last_s.get(task, SHORT_S) < SHORT_S and task not in self._singly
 
     def _hand_back_rest(self) -> None:
-        """Nothing waits behind a task of unknown or great length."""
+        """Nothing waits behind a task of unknown or great length. No answer is under way: what follows one is short."""
+        assert not self._settlement.is_under_way
         rest = [message.id for message in list(self._waiting)[1:]]
         if rest:
             self._keeper.session.release(rest)
