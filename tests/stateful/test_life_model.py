@@ -371,8 +371,8 @@ class LifeMachine(RuleBasedStateMachine):
             if is_promoted(header, place):
                 if header.due_ms not in life.outcomes:
                     has_waited = self.before is not None and Place("waiting") in self.before.places.get(id_, [])
-                    at_ms = self.at_ms.get(id_) or _moment_ms(life, header)
-                    self._check_promotion(life, header, at_ms, has_waited=has_waited)
+                    moments_ms = {self.at_ms[id_]} if id_ in self.at_ms else _moments_ms(life, header)
+                    self._check_promotion(life, header, moments_ms, has_waited=has_waited)
                 life.settle(header.due_ms, "promoted")
             has_begun = not header.flags & FLAG_FIRE and not header.backfill
             runs_or_will = place.where in ("ready", "held") or has_begun
@@ -403,10 +403,10 @@ class LifeMachine(RuleBasedStateMachine):
         assert next_ms is None or off_ms < next_ms - header.due_ms
         assert header.due_ms <= self.stage.now_ms + HORIZON_MS
 
-    def _check_promotion(self, life: Life, header: Header, at_ms: int, *, has_waited: bool) -> None:
+    def _check_promotion(self, life: Life, header: Header, moments_ms: set[int], *, has_waited: bool) -> None:
         """Never before its moment; and a late one only as its catch-up policy wants it, unless it was its slot that it waited for."""
-        now_ms = self.stage.now_ms
-        assert now_ms >= at_ms, "too early"
+        now_ms, at_ms = self.stage.now_ms, max(moments_ms)
+        assert now_ms >= min(moments_ms), "too early"
         assert header.due_ms not in life.ordered, "it was to be skipped"
         assert not header.expires_ms or header.expires_ms > now_ms, "expired"
         if header.max_runs:
@@ -485,6 +485,7 @@ class LifeMachine(RuleBasedStateMachine):
         self.stage.store.registry.put(entry)
         life = self.lives[entry.name]
         life.entry = entry
+        life.delays.add((entry.countdown_ms, entry.jitter_ms))
 
     def _one(self, worker: str, which: int) -> list[Message]:
         found = list(self.held[worker].values())
@@ -499,13 +500,14 @@ class LifeMachine(RuleBasedStateMachine):
         del self.held[worker][message.id]
 
 
-def _moment_ms(life: Life, header: Header) -> int:
-    """When a fire was to be promoted that nobody has seen armed."""
-    entry = life.entry
-    if entry is None:
-        return header.due_ms
-    off_ms = jitter_ms(entry.name, header.due_ms, entry.jitter_ms, header.next_due_ms or None)
-    return header.due_ms + entry.countdown_ms + off_ms
+def _moments_ms(life: Life, header: Header) -> set[int]:
+    """When a fire may have been to be promoted that nobody has seen armed: under one of the definitions that its entry had."""
+    if not life.delays:
+        return {header.due_ms}
+    return {
+        header.due_ms + countdown_ms + jitter_ms(life.name, header.due_ms, longest_ms, header.next_due_ms or None)
+        for countdown_ms, longest_ms in life.delays
+    }
 
 
 def play(server: SteppedServer, *, examples: int, steps: int) -> None:

@@ -22,6 +22,7 @@ class Life:
         outcomes: Each due time → its one outcome.
         ordered: The due times that somebody has asked to skip.
         cancelled: Those whose message was cancelled before its promotion.
+        delays: Countdown and jitter of each definition that it had, in ms.
     """
 
     def __init__(self, name: str) -> None:
@@ -32,6 +33,7 @@ class Life:
         self.outcomes: dict[int, str] = {}
         self.ordered: set[int] = set()
         self.cancelled: set[int] = set()
+        self.delays: set[tuple[int, int]] = set()
         self.runs_max = 0
         self._until_ms = 0
 
