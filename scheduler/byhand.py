@@ -92,7 +92,7 @@ def trigger(store: Store, entry: Entry, asked: Asked, *, bytes_max: int) -> tupl
         force=asked.force,
         # A fresh id may stand for the call too.
         call_id=message.id,
-        **({"remembered_ms": KEY_REMEMBERED_MS} if asked.key else {}),
+        remembered_ms=KEY_REMEMBERED_MS if asked.key else None,
         note=Note(verb="trigger", entry=entry.name, by=asked.by, reason=asked.reason, what=what),
     )
     if not reply.ok:

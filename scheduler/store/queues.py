@@ -134,7 +134,7 @@ class Queues:
         entry: str,
         force: bool,
         call_id: str,
-        remembered_ms: int = CALL_REMEMBERED_MS,
+        remembered_ms: int | None = None,
         note: Note | None = None,
         instead_of: str = "",
     ) -> TriggerReply:
@@ -143,7 +143,7 @@ class Queues:
 
         Args:
             call_id: Nothing is started by a second call with this id.
-            remembered_ms: For how long.
+            remembered_ms: For how long; None: `CALL_REMEMBERED_MS`.
             note: Its line in the audit log.
             instead_of: The dead letter whose place it takes: that is kept no longer, in the same moment.
         """
@@ -151,7 +151,7 @@ class Queues:
             "trigger",
             (*self._keys.core, self._keys.call(call_id)),
             (
-                remembered_ms, entry, int(force), message.id, message.body, message.queue,
+                remembered_ms or CALL_REMEMBERED_MS, entry, int(force), message.id, message.body, message.queue,
                 message.at_ms, message.priority, new_id(), b"" if note is None else msgspec.json.encode(note),
                 instead_of,
             ),
