@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 import msgspec
 
 from scheduler.clock import aware, to_ms
+from scheduler.content import JSON
 from scheduler.context import current_request
 from scheduler.errors import OversizedMessageError, RefusedError, StoreUnavailableError
 from scheduler.exchange import queue_complaint
@@ -35,6 +36,7 @@ from scheduler.wire import (
     Payload,
     encode_body,
     encode_json,
+    encode_payload,
     new_id,
 )
 
@@ -184,13 +186,10 @@ class Envelope:
         """
         after_ms = self._expires_after_ms
         numbers, names = self._tail
-        try:
-            payload = _plain_encode(_PlainPayload(args or (), kwargs or {}))
-        except (TypeError, ValueError, RecursionError, OverflowError):
-            # The long way says which of them it is.
-            encode_arguments(self.task, args)
-            encode_keywords(self.task, kwargs or {})
-            raise
+        payload = _plain_payload(args or (), kwargs or _NONE)
+        if payload is None:
+            encoded_args, encoded_kwargs = encode_arguments(self.task, args), encode_keywords(self.task, kwargs or {})
+            payload = encode_payload(Payload(msgspec.Raw(encoded_args), msgspec.Raw(encoded_kwargs)))
         expires_ms = self._expires_at_ms if after_ms is None else now_ms + after_ms
         body = HEADER.pack(*self._head, expires_ms, now_ms, *numbers) + names + payload
         if len(body) > self._max:
@@ -206,6 +205,17 @@ class _PlainPayload(msgspec.Struct, omit_defaults=True):
 
 
 _plain_encode = msgspec.json.Encoder().encode
+_NONE: Mapping[str, Any] = {}
+
+
+def _plain_payload(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes | None:
+    """The payload of a call whose arguments need no tags; None where they do, or cannot be sent: the long way says why."""
+    try:
+        payload = _plain_encode(_PlainPayload(args, kwargs))
+    except (TypeError, ValueError, RecursionError, OverflowError):
+        return None
+    is_plain = JSON.is_plain(args) and (not kwargs or JSON.is_plain(kwargs.values())) and JSON.mark not in payload
+    return payload if is_plain else None
 
 
 def envelope_of(task: str, home: Home, options: TaskOptions) -> Envelope | None:

@@ -26,6 +26,7 @@ from apscheduler.triggers.base import BaseTrigger
 from scheduler.calls import encode_arguments, encode_keywords
 from scheduler.celery_options import ALIASES, PASSED, translate_options
 from scheduler.config import Config
+from scheduler.content import JSON
 from scheduler.errors import InvalidEntryError, InvalidScheduleError, InvalidTaskError, NotEncodableError
 from scheduler.home import Home
 from scheduler.options import (
@@ -283,7 +284,7 @@ def task_complaint(declared: Declared, task: Task) -> str | None:
     if complaint := early_complaint(options.ack, task.options):
         return complaint
     try:
-        task.check_arguments(msgspec.json.decode(declared.args), msgspec.json.decode(declared.kwargs))
+        task.check_arguments(JSON.decode(declared.args, what="args"), JSON.decode(declared.kwargs, what="kwargs"))
     except TypeError as error:
         return f"{error}; give args= and kwargs= that it takes"
     return None

@@ -25,6 +25,7 @@ import msgspec
 from scheduler.byhand import BACKFILL_LIMIT, BACKFILL_RATE_S, Asked, Span, backfill, due_times, trigger
 from scheduler.calls import Call, Duration, encode_arguments, encode_keywords, moments_of
 from scheduler.clock import aware, from_ms, to_ms
+from scheduler.content import JSON
 from scheduler.declare import calling_place, declared_entry
 from scheduler.errors import InvalidEntryError, InvalidScheduleError, NotFoundError, RefusedError
 from scheduler.home import Home
@@ -147,8 +148,12 @@ class Entries:
                 name,
                 old.task if task is None else task,
                 _when_said(old) if when is None else when,
-                args=() if "args" in unset else msgspec.json.decode(old.args) if args is None else args,
-                kwargs={} if "kwargs" in unset else msgspec.json.decode(old.kwargs) if kwargs is None else kwargs,
+                args=() if "args" in unset else JSON.decode(old.args, what="args") if args is None else args,
+                kwargs={}
+                if "kwargs" in unset
+                else JSON.decode(old.kwargs, what="kwargs")
+                if kwargs is None
+                else kwargs,
                 options={**kept, **options},
                 source=old.source,
             )

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from scheduler.clock import aware, to_ms
 from scheduler.config import Config
+from scheduler.content import JSON
 from scheduler.declare import Declared
 from scheduler.defaults import in_force
 from scheduler.errors import InvalidEntryError
@@ -162,7 +163,9 @@ def resolve_entry(
 def _routed(declared: Declared, router: Router) -> str:
     if not router.asks_callables:
         return router.queue(declared.task_name)
-    return router.queue(declared.task_name, msgspec.json.decode(declared.args), msgspec.json.decode(declared.kwargs))
+    return router.queue(
+        declared.task_name, JSON.decode(declared.args, what="args"), JSON.decode(declared.kwargs, what="kwargs")
+    )
 
 
 def _moment_ms(moment: datetime | None, zone: str) -> int | None:

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from scheduler.errors import ExpiredError, RevokedError, TaskFailedError
+from scheduler.content import JSON
+from scheduler.errors import ExpiredError, RevokedError, TaskFailedError, UndecodableMessageError
 from scheduler.model import READY_STATES, ResultRecord, State
 
 MESSAGE_CHARS_MAX = 4_000
@@ -206,14 +207,14 @@ _failure_decoder = msgspec.json.Decoder(_Failure)
 def _value(id_: str, record: ResultRecord) -> Any:
     """What `AsyncResult.result` says for *record*."""
     if record.state == State.SUCCESS:
-        return msgspec.json.decode(record.result)
+        return JSON.decode(record.result, what=f"the result of run {id_}")
     if record.state == State.REVOKED:
         return RevokedError(f"run {id_} was cancelled")
     if record.state == State.EXPIRED:
         return ExpiredError(f"run {id_} expired before a worker could start it")
     if record.state in (State.FAILURE, State.RETRY):
         return rebuild_exception(record)
-    return msgspec.json.decode(record.meta)
+    return JSON.decode(record.meta, what=f"what run {id_} reported")
 
 
 def _rebuilt(failure: _Failure) -> Exception | None:
@@ -224,12 +225,16 @@ def _rebuilt(failure: _Failure) -> Exception | None:
     if not isinstance(found, type) or not issubclass(found, Exception):
         return None
     try:
-        exc = found(*failure.args)
+        args = JSON.untagged(failure.args, what="args")
+    except UndecodableMessageError:
+        args = [failure.message]
+    try:
+        exc = found(*args)
     except Exception:
         # Its constructor wants something else than `args`. Made the way pickle makes it, it is at least of its class.
         try:
-            exc = found.__new__(found, *failure.args)
-            exc.args = tuple(failure.args)
+            exc = found.__new__(found, *args)
+            exc.args = tuple(args)
         except Exception:
             return None
     return exc
@@ -237,7 +242,7 @@ def _rebuilt(failure: _Failure) -> Exception | None:
 
 def _plain(argument: object) -> Any:
     try:
-        return msgspec.json.decode(msgspec.json.encode(argument))
+        return msgspec.Raw(JSON.encode(argument, what=""))
     except Exception:
         return _shortened(_told(repr, argument))
 

@@ -50,6 +50,7 @@ from scheduler.wire import (
     FLAGS_AT,
     Header,
     Payload,
+    decode_arguments,
     decode_header,
     decode_payload,
     encode_header,
@@ -80,8 +81,6 @@ _SIGNALS = (
     signals.task_retry,
 )  # fmt: skip
 _logger = logging.getLogger("worker.execute")
-_decode_args = msgspec.json.Decoder(list[Any]).decode
-_decode_kwargs = msgspec.json.Decoder(dict[str, Any]).decode
 _payload_encode = msgspec.json.Encoder().encode
 
 
@@ -237,11 +236,7 @@ class Executor:
                 f"the payload is in serializer {attempt.header.serializer}, and this worker reads JSON; upgrade the worker"
             )
         attempt.payload = payload = decode_payload(attempt.message.body, at)
-        try:
-            attempt.args = _decode_args(payload.args)
-            attempt.kwargs = _decode_kwargs(payload.kwargs)
-        except msgspec.DecodeError as error:
-            raise UndecodableMessageError(f"the arguments are not a list and a mapping: {error}") from None
+        attempt.args, attempt.kwargs = decode_arguments(attempt.message.body, payload)
 
     def _perform(self, attempt: Attempt) -> Became:
         prepared = attempt.prepared
@@ -315,7 +310,7 @@ class Executor:
     def _encode_result(self, attempt: Attempt, value: Any) -> bytes:
         if attempt.header.flags & FLAG_IGNORE_RESULT:
             return b"null"
-        result = encode_json(value, what=f"task {attempt.header.task!r}: its result, a {type(value).__name__},")
+        result = encode_json(value, what=f"task {attempt.header.task!r}: its result")
         if len(result) > self._config.result_bytes_max:
             raise OversizedMessageError(
                 f"task {attempt.header.task!r}: its result has {len(result)} bytes, more than result_bytes_max "

@@ -12,6 +12,8 @@ import msgspec
 from scheduler.cli.invocation import Invocation
 from scheduler.cli.moments import read_moment, read_span_ms
 from scheduler.clock import iso
+from scheduler.content import JSON
+from scheduler.errors import UndecodableMessageError
 
 
 class Span(click.ParamType[int]):
@@ -46,6 +48,10 @@ class JsonList(click.ParamType[msgspec.Raw]):
             raise click.UsageError(f"{_name(param)} {value!r} is not JSON: {error}", ctx) from None
         if not isinstance(data, self.kind):
             raise click.UsageError(f"{_name(param)} {value!r}: expected JSON like '{self.example}'", ctx)
+        try:
+            JSON.untagged(data, what=_name(param))
+        except UndecodableMessageError as error:
+            raise click.UsageError(str(error), ctx) from None
         return msgspec.Raw(msgspec.json.encode(data))
 
 

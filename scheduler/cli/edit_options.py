@@ -16,6 +16,7 @@ from scheduler.cli.invocation import Invocation, say
 from scheduler.cli.moments import read_moment, show_moment, zone
 from scheduler.cli.view import EntryView, entry_data, views
 from scheduler.clock import from_ms
+from scheduler.content import JSON
 from scheduler.errors import InvalidScheduleError, SchedError
 from scheduler.model import Entry, EntryRecord
 from scheduler.nearest import nearest
@@ -134,8 +135,8 @@ class Said:
         self._tz = zone(tz) if tz else sched.zone
         self._sched = sched
         self.when = self._when(given)
-        self.args = None if given.get("args") is None else msgspec.json.decode(given["args"])
-        self.kwargs = None if given.get("kwargs") is None else msgspec.json.decode(given["kwargs"])
+        self.args = None if given.get("args") is None else JSON.decode(given["args"], what="--args")
+        self.kwargs = None if given.get("kwargs") is None else JSON.decode(given["kwargs"], what="--kwargs")
         self.options = {
             name: self._value(name, given[name])
             for name in ENTRY_OPTIONS

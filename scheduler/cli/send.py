@@ -15,6 +15,7 @@ from scheduler.cli.invocation import Invocation, say
 from scheduler.cli.names import not_found
 from scheduler.cli.run_result import result_data, result_text
 from scheduler.clock import from_ms, iso
+from scheduler.content import JSON
 from scheduler.errors import NotFoundError, RefusedError, ResultTimeoutError
 from scheduler.model import ResultRecord, State
 from scheduler.who import who
@@ -120,8 +121,8 @@ def call(sched: Invocation, task: str, sending: Sending, priority: int) -> int:
         raise click.UsageError(complaint)
     when = read_when(sched, sending, now_ms=int(sched.store.queues.time_ms()))
     asked = Call(
-        args=() if sending.args is None else msgspec.json.decode(sending.args),
-        kwargs=None if sending.kwargs is None else msgspec.json.decode(sending.kwargs),
+        args=() if sending.args is None else JSON.decode(sending.args, what="--args"),
+        kwargs=None if sending.kwargs is None else JSON.decode(sending.kwargs, what="--kwargs"),
         eta=from_ms(when.at_ms) if when.at_ms else None,
         expires=from_ms(when.expires_ms) if when.expires_ms else None,
         queue=_queue(sending.queue),

@@ -89,7 +89,7 @@ def test_results_that_cannot_be_kept_are_failures_that_say_why(lab: Lab) -> None
     lab.worker()
     kind, message = lab.error(lab.send("odd"))
     assert kind == "NotEncodableError"
-    assert "a object" in message
+    assert "it is an object" in message
     kind, message = lab.error(lab.send("huge"))
     assert kind == "OversizedMessageError"
     assert "result_bytes_max" in message

@@ -158,7 +158,7 @@ def test_a_bad_option_of_an_entry_is_named(options: dict[str, Any], said: str) -
 def test_arguments_that_json_cannot_carry_are_refused() -> None:
     """At the declaration, not at the first due time."""
     f = task(name="f")(lambda a: a)
-    with pytest.raises(NotEncodableError, match=r"entry 'e': task 'f': its args cannot be sent as JSON: .* plain data"):
+    with pytest.raises(NotEncodableError, match=r"entry 'e': task 'f': its args\[0\] cannot be sent as JSON: .* plain data"):
         entry("e", f, every("5s"), args=[object()])
 
 

@@ -137,7 +137,7 @@ def test_every_mistake_of_every_file_is_told_at_once(write: Write) -> None:
         "schedules/a.py:7: entry 'a.bad_options': overlap 'no': expected one of 'allow', 'skip', 'queue', 'replace'",
         "schedules/a.py:11: entry 'zone': tz: timezone 'Europe/Berln' is not known; the nearest known names are Europe/Berl",
         "schedules/a.py:16: entry 'needs-a': task 'a.good': good(a): missing a required argument: 'a'; give args=",
-        "schedules/a.py:17: entry 'object': task 'a.good': its args cannot be sent as JSON: ",
+        "schedules/a.py:17: entry 'object': task 'a.good': its args[0] cannot be sent as JSON: ",
         "schedules/a.py:18: entry 'missing': there is no task 'a.god'; name a task that a file declares: did you mean 'a.good'?",
         "schedules/a.py:19: entry 'late': expires 5s cannot be met: a run starts up to 5s after the due time",
         "schedules/a.py:20: entry 'text': '*/5 * * * *' is no schedule; write crontab('*/5 * * * *')",
