@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from apscheduler.triggers.base import BaseTrigger
 
-from scheduler.calls import Call, make_message, patiently, read_retry_policy, refuse_keywords, send
+from scheduler.calls import Call, make_messages, patiently, read_retry_policy, refuse_keywords, send_group
 from scheduler.celery_settings import BEAT_SCHEDULE, KNOWN, NOT_DONE, modern, translate
 from scheduler.config import Config, load_config, redact_url
 from scheduler.declare import Declarations, Declared, adopt
@@ -194,8 +194,8 @@ class App:
         listed = () if args is None else args if isinstance(args, list | tuple) else list(args)
         pauses_s = read_retry_policy(retry_policy)
         call = Call(listed, kwargs, **options)
-        message = patiently(lambda: make_message(name, call, self._home), pauses_s)
-        return send((message,), self._home, pauses_s=pauses_s)[0]
+        made = patiently(lambda: make_messages(name, call, self._home), pauses_s)
+        return send_group(made, self._home, pauses_s=pauses_s)
 
     def AsyncResult(self, task_id: str) -> AsyncResult:  # noqa: N802 - Celery's name
         """The run with this id."""
