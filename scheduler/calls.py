@@ -19,12 +19,14 @@ import msgspec
 from scheduler.clock import aware, to_ms
 from scheduler.content import JSON
 from scheduler.context import current_request
-from scheduler.errors import OversizedMessageError, RefusedError, StoreUnavailableError
-from scheduler.exchange import queue_complaint
+from scheduler.errors import ConfigError, OversizedMessageError, RefusedError, StoreUnavailableError
+from scheduler.exchange import Exchange, Queue
 from scheduler.home import Home
 from scheduler.model import Ack, Catchup, Overlap
-from scheduler.options import PRIORITY_MAX, Expires, TaskOptions, name_complaint, read_headers
+from scheduler.options import Expires, TaskOptions, name_complaint, read_headers
 from scheduler.result import AsyncResult
+from scheduler.routes import Said, read_said
+from scheduler.routing import said_by
 from scheduler.timing.duration import parse_duration_ms
 from scheduler.wire import (
     FLAG_EARLY,
@@ -37,11 +39,13 @@ from scheduler.wire import (
     encode_body,
     encode_json,
     encode_payload,
+    keyed_id,
     new_id,
 )
 
 if TYPE_CHECKING:
     from scheduler.store.queues import NewMessage
+    from scheduler.task import Task
 
 T = TypeVar("T")
 Duration = float | str | timedelta
@@ -57,11 +61,9 @@ _NO_KEYWORDS = msgspec.Raw(b"{}")
 
 CALL_KEYWORDS = frozenset(
     {"args", "kwargs", "countdown", "eta", "expires", "queue", "priority", "task_id", "headers", "serializer"}
-    | {"ignore_result"}
+    | {"ignore_result", "exchange", "routing_key"}
 )
 _NOT_YET = {
-    "exchange": "this version routes by the name of a queue; use queue=",
-    "routing_key": "this version routes by the name of a queue; use queue=",
     "link": "this version does not chain tasks",
     "link_error": "this version does not chain tasks",
 }
@@ -75,12 +77,14 @@ class Call(NamedTuple):
     countdown: Duration | None = None
     eta: datetime | None = None
     expires: Duration | datetime | None = None
-    queue: str | None = None
+    queue: str | Queue | None = None
     priority: int | None = None
     task_id: str | None = None
     headers: Mapping[str, Any] | None = None
     serializer: str | None = None
     ignore_result: bool | None = None
+    exchange: str | Exchange | None = None
+    routing_key: str | None = None
 
 
 def refuse_keywords(given: Mapping[str, Any], *, task: str) -> None:
@@ -94,38 +98,54 @@ def refuse_keywords(given: Mapping[str, Any], *, task: str) -> None:
         raise TypeError(f"task {task!r}: {name}: {_NOT_YET.get(name, 'no such keyword of apply_async')}")
 
 
-def make_message(task: str, call: Call, home: Home, options: TaskOptions = DEFAULTS) -> NewMessage:
+def plain_message(task: str, call: Call, home: Home, options: TaskOptions = DEFAULTS) -> NewMessage | None:
     """
-    The message for *call*, checked and encoded; nothing is sent.
+    The message for a *call* that says nothing but arguments; None if it says more, or if where it goes is not settled by its task.
+
+    Raises:
+        As `make_messages`.
+    """
+    if call[2:] == _PLAIN and (envelope := envelope_of(task, home, options)) is not None:
+        return envelope.message(new_id(), call.args, call.kwargs, home.server_now_ms())
+    return None
+
+
+def make_messages(
+    task: str, call: Call, home: Home, options: TaskOptions = DEFAULTS, made: Task | None = None
+) -> list[NewMessage]:
+    """
+    The messages for *call*, checked and encoded; nothing is sent.
+
+    It is one, unless an exchange leads to several queues: then the first has the id that the caller knows, and each further one is a
+    copy (`copy_id`), in the same family by its `root_id`.
+
+    Args:
+        made: The task, for routes that look at it.
 
     Raises:
         ValueError: Something that the call says is out of range or cannot be met.
         NotEncodableError: JSON cannot carry the arguments; also a `TypeError`.
         OversizedMessageError: More bytes than `message_bytes_max`; also a `ValueError`.
+        UnroutableError: No queue is bound that they could go to; also a `ValueError`.
     """
-    if call[2:] == _PLAIN and (envelope := envelope_of(task, home, options)) is not None:
-        return envelope.message(new_id(), call.args, call.kwargs, home.server_now_ms())
+    if (plain := plain_message(task, call, home, options)) is not None:
+        return [plain]
     from scheduler.store.queues import NewMessage  # noqa: PLC0415 - whoever only declares needs no Redis client
 
     config = home.config
     _check(task, call)
-    priority = options.priority if call.priority is None else call.priority
+    destination = home.router.destination(
+        task, (_said(task, call), said_by(options)),
+        args=call.args, kwargs=call.kwargs, options=_options_of(call) if home.router.asks_callables else _NONE, made=made,
+    )  # fmt: skip
+    priority = config.task_priority if destination.priority is None else destination.priority
     ignore_result = options.ignore_result if call.ignore_result is None else call.ignore_result
     now_ms = home.server_now_ms()
     at_ms = _at_ms(call, now_ms)
     expires_ms = _expires_ms(task, call, options, now_ms=now_ms, at_ms=at_ms)
-    queue = call.queue or options.queue or home.router.queue(task, call.args, call.kwargs)
     ttl_ms = config.result_expires_ms if options.result_expires_ms is None else options.result_expires_ms
-    header = Header(
-        task=task,
-        queue=queue,
-        priority=priority,
-        flags=(FLAG_EARLY if options.ack is Ack.EARLY else 0) | (FLAG_IGNORE_RESULT if ignore_result else 0),
-        expires_ms=expires_ms,
-        enqueued_ms=now_ms,
-        result_ttl_s=max(1, ttl_ms // 1000),
-    )
     request = current_request()
+    id_ = call.task_id or new_id()
     payload = Payload(
         args=msgspec.Raw(encode_arguments(task, call.args)) if call.args else _NO_ARGUMENTS,
         kwargs=msgspec.Raw(encode_keywords(task, call.kwargs)) if call.kwargs else _NO_KEYWORDS,
@@ -134,17 +154,53 @@ def make_message(task: str, call: Call, home: Home, options: TaskOptions = DEFAU
         parent_id=request.id,
         headers=dict(call.headers) if call.headers else {},
     )
-    body = encode_body(header, payload)
-    if len(body) > config.message_bytes_max:
-        raise _oversized(task, len(body), config.message_bytes_max)
-    return NewMessage(call.task_id or new_id(), body, queue, at_ms, priority)
+    messages = []
+    for nth, queue in enumerate(destination.queues):
+        header = Header(
+            task=task,
+            queue=queue,
+            priority=priority,
+            flags=(FLAG_EARLY if options.ack is Ack.EARLY else 0) | (FLAG_IGNORE_RESULT if ignore_result else 0),
+            expires_ms=expires_ms,
+            enqueued_ms=now_ms,
+            result_ttl_s=max(1, ttl_ms // 1000),
+        )
+        if nth and not payload.root_id:
+            payload = msgspec.structs.replace(payload, root_id=id_)
+        body = encode_body(header, payload)
+        if len(body) > config.message_bytes_max:
+            raise _oversized(task, len(body), config.message_bytes_max)
+        own_id = copy_id(config.namespace, id_, queue) if nth else id_
+        messages.append(NewMessage(own_id, body, queue, at_ms, priority))
+    return messages
+
+
+def copy_id(namespace: str, id_: str, queue: str) -> str:
+    """The id of the copy on *queue* of the message that its caller knows as *id_*; the same whenever it is asked for."""
+    return keyed_id(namespace, "", "copy", f"{queue} {id_}")
+
+
+def _said(task: str, call: Call) -> Said:
+    """Where *call* says its message is to go."""
+    given = {word: value for word in _WAYS if (value := getattr(call, word)) is not None}
+    if not given:
+        return _NOTHING
+    try:
+        return read_said(given, f"task {task!r}")
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+
+
+def _options_of(call: Call) -> dict[str, Any]:
+    """What *call* says beside its arguments."""
+    return {word: value for word, value in zip(Call._fields[2:], call[2:], strict=True) if value is not None}
 
 
 class Envelope:
     """
     What all plain calls of one task have in common, encoded once: a call without keywords costs a third of one with.
 
-    Its bytes are those that `make_message` gives; a test compares them.
+    Its bytes are those that `make_messages` gives; a test compares them.
     """
 
     __slots__ = (
@@ -160,18 +216,18 @@ class Envelope:
         "task",
     )
 
-    def __init__(self, task: str, queue: str, home: Home, options: TaskOptions) -> None:
+    def __init__(self, task: str, queue: str, priority: int, home: Home, options: TaskOptions) -> None:
         from scheduler.store.queues import NewMessage  # noqa: PLC0415 - whoever only declares needs no Redis client
 
         config = home.config
-        self.task, self.queue, self.options, self.priority = task, queue, options, options.priority
+        self.task, self.queue, self.options, self.priority = task, queue, options, priority
         expires = options.expires or Expires()
         self._expires_after_ms = expires.after_ms
         self._expires_at_ms = 0 if expires.at is None else to_ms(aware(expires.at))
         ttl_ms = config.result_expires_ms if options.result_expires_ms is None else options.result_expires_ms
         name, line = task.encode(), queue.encode()
         flags = (FLAG_EARLY if options.ack is Ack.EARLY else 0) | (FLAG_IGNORE_RESULT if options.ignore_result else 0)
-        self._head = (VERSION, options.priority, flags, Overlap.ALLOW, Catchup.NONE, SERIALIZERS["json"], 0, 0)
+        self._head = (VERSION, priority, flags, Overlap.ALLOW, Catchup.NONE, SERIALIZERS["json"], 0, 0)
         self._tail = ((max(1, ttl_ms // 1000), 0, 0, 0, 0, len(name), len(line)), name + line)
         self._max = config.message_bytes_max
         self._new = NewMessage
@@ -219,15 +275,19 @@ def _plain_payload(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes | No
 
 
 def envelope_of(task: str, home: Home, options: TaskOptions) -> Envelope | None:
-    """The envelope for plain calls of *task*; None where a route looks at arguments, or a run is calling another one."""
+    """The envelope for plain calls of *task*; None where a route looks at arguments or several queues get it, or within a run."""
     if not current_request().called_directly:
         return None
     found: Envelope | None = home.envelopes.get(task)
     if found is None or found.options is not options:
-        if options.queue is None and home.router.asks_callables:
+        said = said_by(options)
+        if home.router.asks_callables and not said.names_a_place:
             return None
-        queue = options.queue or home.router.queue(task)
-        found = home.envelopes[task] = Envelope(task, queue, home, options)
+        destination = home.router.destination(task, (said,))
+        if len(destination.queues) > 1:
+            return None
+        priority = home.config.task_priority if destination.priority is None else destination.priority
+        found = home.envelopes[task] = Envelope(task, destination.queues[0], priority, home, options)
     return found
 
 
@@ -253,6 +313,24 @@ def send_one(message: NewMessage, home: Home, *, own_id: bool = False) -> AsyncR
     # Its id is fresh, so it may stand for the call too.
     home.store.queues.enqueue((message,), call_id=message.id)
     return AsyncResult(message.id, home)
+
+
+def send_group(messages: Sequence[NewMessage], home: Home, *, pauses_s: Sequence[float] = ()) -> AsyncResult:
+    """
+    Put the messages of one call on their queues: see `make_messages`. The result of the first knows those of its copies.
+
+    Raises:
+        RefusedError, StoreUnavailableError: As `send`.
+    """
+    return with_copies(send(messages, home, pauses_s=pauses_s), messages)
+
+
+def with_copies(results: Sequence[AsyncResult], messages: Sequence[NewMessage]) -> AsyncResult:
+    """The first of *results*, of the messages of one call, with the others as its copies."""
+    first, *others = results
+    if others:
+        first.copies = {message.queue: result for message, result in zip(messages[1:], others, strict=True)}
+    return first
 
 
 def new_ids(n: int) -> list[str]:
@@ -368,6 +446,8 @@ def as_call(task: str, given: object) -> Call:
 
 
 _PLAIN = Call()[2:]
+_WAYS = ("queue", "exchange", "routing_key", "priority")
+_NOTHING = Said()
 
 
 def _check(task: str, call: Call) -> None:
@@ -377,16 +457,10 @@ def _check(task: str, call: Call) -> None:
     Raises:
         ValueError: It is not.
     """
-    if call.queue is not None and (complaint := queue_complaint(call.queue)):
-        raise ValueError(f"task {task!r}: {complaint}")
-    priority = call.priority
-    if priority is not None and (
-        not isinstance(priority, int) or isinstance(priority, bool) or not 0 <= priority <= PRIORITY_MAX
-    ):
-        raise ValueError(f"task {task!r}: priority {priority!r}: expected a whole number from 0 to {PRIORITY_MAX}")
+    _said(task, call)
     id_ = call.task_id
     if id_ is not None and (
-        (complaint := name_complaint(id_, what="task_id")) or len(id_) > ID_CHARS_MAX or any(c.isspace() for c in id_)
+        name_complaint(id_, what="task_id") or len(id_) > ID_CHARS_MAX or any(c.isspace() for c in id_)
     ):
         raise ValueError(f"task {task!r}: task_id {id_!r}: use 1–{ID_CHARS_MAX} printable characters without blanks")
     if call.serializer not in (None, "json"):
@@ -447,7 +521,7 @@ def _expires_ms(task: str, call: Call, options: TaskOptions, *, now_ms: int, at_
 
 def _chunks(messages: Sequence[NewMessage]) -> list[Sequence[NewMessage]]:
     """*messages* in their order, cut where one round trip would carry too many or too much."""
-    from scheduler.store.queues import ENQUEUE_BATCH_MAX  # noqa: PLC0415 - see make_message
+    from scheduler.store.queues import ENQUEUE_BATCH_MAX  # noqa: PLC0415 - see make_messages
 
     if len(messages) == 1:
         return [messages]

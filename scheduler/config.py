@@ -11,16 +11,27 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 import msgspec
 
+from scheduler.bindings import Bindings
 from scheduler.errors import ConfigError, ScheduleError
-from scheduler.exchange import QUEUE_PATTERN, QUEUE_WORDS, queue_complaint
+from scheduler.exchange import (
+    EXCHANGE_TYPES,
+    QUEUE_PATTERN,
+    QUEUE_WORDS,
+    Exchange,
+    Queue,
+    exchange_complaint,
+    key_complaint,
+    read_queue,
+)
 from scheduler.nearest import nearest
+from scheduler.routes import read_routes
 
 NAMESPACE_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
 URL_SCHEMES = ("redis", "rediss", "unix")
@@ -54,8 +65,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     schedules: Path = Path("schedules")
     timezone: str = "UTC"
     default_queue: str = "default"
-    queues: tuple[str, ...] = ()
-    """What a worker without ``-Q`` takes from; empty: the default queue."""
+    default_exchange: str = ""
+    """Of queues and calls that name none. Empty: called as the default queue."""
+    default_exchange_type: str = "direct"
+    default_routing_key: str = ""
+    """Of calls that name an exchange alone; the default queue is bound by it. Empty: the default queue's name."""
+    queues: tuple[Queue, ...] = ()
+    """The declared ones: what a worker without ``-Q`` takes from. Empty: the default queue and all that are named."""
+    create_missing_queues: bool = True
+    """Whether a queue that is not declared may be named."""
     routes: Any = msgspec.field(default_factory=dict)
     """Task name or glob → queue: a mapping, pairs, a callable, or a list of those. See `scheduler.routing`."""
     imports: tuple[str, ...] = ()
@@ -103,6 +121,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             msgspec.structs.force_setattr(self, "redis_url", f"unix://{(self.state_dir / 'valkey.sock').absolute()}")
         if not self.late_limit_ms:
             msgspec.structs.force_setattr(self, "late_limit_ms", self.horizon_ms)
+        if not self.default_exchange:
+            msgspec.structs.force_setattr(self, "default_exchange", self.default_queue)
+        if not self.default_routing_key:
+            msgspec.structs.force_setattr(self, "default_routing_key", self.default_queue)
         if not self.concurrency:
             msgspec.structs.force_setattr(self, "concurrency", len(os.sched_getaffinity(0)))
         if complaints := _contradictions(self):
@@ -112,6 +134,20 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     def redacted_url(self) -> str:
         """The URL without its password: for messages, logs and tables."""
         return redact_url(self.redis_url)
+
+    @property
+    def queue_names(self) -> tuple[str, ...]:
+        """The names of the declared queues, in their order."""
+        return tuple(queue.name for queue in self.queues)
+
+    def bindings(self) -> Bindings:
+        """From exchanges to the declared queues."""
+        return Bindings(
+            self.queues,
+            default_queue=self.default_queue,
+            default_exchange=Exchange(self.default_exchange, self.default_exchange_type),
+            default_routing_key=self.default_routing_key,
+        )
 
     def redis_password(self) -> str | None:
         """
@@ -366,29 +402,68 @@ def _names(value: Any, place: _Place) -> tuple[str, ...]:
     return tuple(part.strip() for part in parts if part.strip())
 
 
-def _queues(value: Any, place: _Place) -> tuple[str, ...]:
-    names = _names(value, place)
-    for name in names:
-        if complaint := queue_complaint(name):
-            raise ValueError(f"{place.name}: {complaint}")
-    return tuple(dict.fromkeys(names))
+def _queues(value: Any, place: _Place) -> tuple[Queue, ...]:
+    """Names, `Queue` values, mappings, or Celery's form: a mapping from names to mappings."""
+    value = _decoded(value, place)
+    listed: list[tuple[Any, str | None]]
+    if isinstance(value, Mapping) and not isinstance(value.get("name"), str):
+        listed = [(said or {}, name) for name, said in value.items()]
+    elif isinstance(value, Mapping | Queue):
+        listed = [(value, None)]
+    elif isinstance(value, str):
+        listed = [(name, None) for name in dict.fromkeys(_names(value, place))]
+    elif isinstance(value, Iterable):
+        listed = [(one.strip() if isinstance(one, str) else one, None) for one in value]
+    elif value is None:
+        listed = []
+    else:
+        raise ValueError(
+            f"{place.name} {value!r}: expected names, or queues such as {{name = 'video', max_length = 1000}}"
+        )
+    found, complaints = [], []
+    for one, name in listed:
+        try:
+            found.append(read_queue(one, name=name))
+        except ConfigError as error:
+            complaints += [f"{place.name}: {complaint}" for complaint in error.complaints]
+    if complaints:
+        raise ConfigError(complaints)
+    # Said twice in the same words it is said once; two that differ are a contradiction, told with the others.
+    return tuple(dict.fromkeys(found))
+
+
+def _decoded(value: Any, place: _Place) -> Any:
+    """*value*; of a variable the data that its JSON means."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        try:
+            return msgspec.json.decode(value)
+        except msgspec.DecodeError as error:
+            raise ValueError(f"{place.name}: not JSON: {error}") from None
+    return value
+
+
+def _exchange(value: Any, place: _Place) -> str:
+    name = value.name if isinstance(value, Exchange) else value
+    if complaint := exchange_complaint(name):
+        raise ValueError(f"{place.name}: {complaint}")
+    return str(name)
+
+
+def _routing_key(value: Any, place: _Place) -> str:
+    if complaint := key_complaint(value):
+        raise ValueError(f"{place.name}: {complaint}")
+    return str(value)
 
 
 def _routes(value: Any, place: _Place) -> Any:
-    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
-        try:
-            value = msgspec.json.decode(value)
-        except msgspec.DecodeError as error:
-            raise ValueError(f"{place.name}: not JSON: {error}") from None
-    if isinstance(value, Mapping):
-        for pattern, target in value.items():
-            queue = target.get("queue") if isinstance(target, Mapping) else target
-            if complaint := queue_complaint(queue):
-                raise ValueError(f"{place.name}: {pattern!r}: {complaint}")
-    elif not callable(value) and not isinstance(value, str | list | tuple):
-        raise ValueError(
-            f"{place.name} {value!r}: expected task names or globs with their queues, as in {{'reports.*': 'reports'}}"
-        )
+    """As they are, if they can be read: `scheduler.routing` imports what is written as text, and asks them."""
+    value = _decoded(value, place)
+    if value is None:
+        return {}
+    try:
+        read_routes(value, importing=False)
+    except ConfigError as error:
+        raise ConfigError([f"{place.name}{line.removeprefix('routes')}" for line in error.complaints]) from None
     return value
 
 
@@ -414,7 +489,11 @@ SETTINGS: Mapping[str, tuple[str, _Reader]] = {
     "schedules": ("schedules", _path),
     "timezone": ("timezone", _zone),
     "default_queue": ("default_queue", _matching(QUEUE_PATTERN, QUEUE_WORDS)),
+    "default_exchange": ("default_exchange", _exchange),
+    "default_exchange_type": ("default_exchange_type", _one_of(EXCHANGE_TYPES)),
+    "default_routing_key": ("default_routing_key", _routing_key),
     "queues": ("queues", _queues),
+    "create_missing_queues": ("create_missing_queues", _flag),
     "routes": ("routes", _routes),
     "imports": ("imports", _names),
     "horizon": ("horizon_ms", _duration(_SECOND_MS, _DAY_MS)),
@@ -469,8 +548,8 @@ class _Reading:
         try:
             self.values[field] = reader(value, _Place(name, folder))
             self.broken.discard(field)
-        except (ValueError, ScheduleError) as error:
-            self.complaints.append(f"{prefix}{error}")
+        except (ValueError, ScheduleError, ConfigError) as error:
+            self.complaints += [f"{prefix}{line}" for line in str(error).splitlines()]
             self.broken.add(field)
 
     def add_defaults(self, environ: Mapping[str, str], folder: Path) -> None:
@@ -519,7 +598,20 @@ def _contradictions(config: Config) -> list[str]:
             f"alert_outage {config.alert_outage_ms} ms must be longer than leader_lease {config.leader_lease_ms} + takeover "
             f"{config.takeover_ms} = {takeover_ms} ms, or 0, or every change of leaders would be told"
         )
-    return complaints
+    return complaints + _queue_contradictions(config)
+
+
+def _queue_contradictions(config: Config) -> list[str]:
+    try:
+        declared = config.bindings().declared
+    except ConfigError as error:
+        return list(error.complaints)
+    if config.create_missing_queues or config.default_queue in declared:
+        return []
+    return [
+        f"default_queue {config.default_queue!r} is not declared, and create_missing_queues is off"
+        f"{nearest(config.default_queue, declared)}; declare it in queues, or name one of {', '.join(declared)}"
+    ]
 
 
 def _find_file(folder: Path, reading: _Reading) -> Path | None:

@@ -66,7 +66,6 @@ def _of_settings(config: Config) -> dict[str, Any]:
         "soft_time_limit_ms": config.task_soft_time_limit_ms or None,
         "ack": Ack(config.task_ack),
         "ignore_result": config.task_ignore_result,
-        "priority": config.task_priority,
     }
     return {field: value for field, value in found.items() if value != getattr(_PLAIN, field)}
 

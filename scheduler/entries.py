@@ -28,6 +28,7 @@ from scheduler.clock import aware, from_ms, to_ms
 from scheduler.content import JSON
 from scheduler.declare import calling_place, declared_entry
 from scheduler.errors import InvalidEntryError, InvalidScheduleError, NotFoundError, RefusedError
+from scheduler.exchange import Exchange, Queue
 from scheduler.home import Home
 from scheduler.model import Entry, EntryRecord, Origin, Overlap
 from scheduler.nearest import nearest
@@ -391,6 +392,7 @@ def _zone_name(zone: tzinfo) -> str:
 
 _FORMS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (Enum, lambda choice: choice.value if isinstance(choice.value, str) else choice.name.lower()),
+    (Queue | Exchange, lambda named: named.name),
     (timedelta, lambda span: span.total_seconds()),
     (datetime, lambda moment: (aware(moment) if moment.tzinfo else moment).isoformat()),
     (tzinfo, _zone_name),

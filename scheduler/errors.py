@@ -15,6 +15,7 @@ Every error that Steadybeat raises, as one tree.
     ├─ MessageError                  a message that cannot be run
     │  ├─ UndecodableMessageError    its bytes are not a message of ours
     │  ├─ UnknownTaskError           no task of that name is registered here
+    │  ├─ UnroutableError            no queue that it could go to; also a ValueError
     │  ├─ NotEncodableError          arguments or a result that the serializer cannot carry; also a TypeError
     │  └─ OversizedMessageError      more bytes than `message_bytes_max`; also a ValueError
     ├─ StoreError                    Redis
@@ -124,6 +125,10 @@ class UndecodableMessageError(MessageError):
 
 class UnknownTaskError(MessageError):
     """No task of that name is registered in this process."""
+
+
+class UnroutableError(MessageError, ValueError):
+    """No queue is bound that the message could go to, or the one that is named is not declared and must be. Nothing was sent."""
 
 
 class NotEncodableError(MessageError, TypeError):

@@ -70,9 +70,9 @@ class Exchange:
 
     def __init__(self, name: str = "", type: str = "direct", **amqp: Any) -> None:
         what = f"Exchange({name!r})"
-        complaints = _amqp_complaints(amqp, EXCHANGE_KEYWORDS)
         if complaint := exchange_complaint(name):
-            complaints.append(complaint)
+            raise ConfigError(complaint)
+        complaints = _amqp_complaints(amqp, EXCHANGE_KEYWORDS)
         if complaint := type_complaint(type or "direct"):
             complaints.append(complaint)
         if complaints:
@@ -141,9 +141,9 @@ class Queue:
         queue_arguments: Mapping[str, Any] | None = None,
         **amqp: Any,
     ) -> None:
-        complaints = _amqp_complaints(amqp, QUEUE_KEYWORDS)
         if complaint := queue_complaint(name):
-            complaints.append(complaint)
+            raise ConfigError(complaint)
+        complaints = _amqp_complaints(amqp, QUEUE_KEYWORDS)
         said = _arguments(queue_arguments, complaints)
         max_length = said.get("max_length") if max_length is None else max_length
         overflow = (said.get("overflow") if overflow is None else overflow) or "refuse"

@@ -16,7 +16,7 @@ import msgspec
 
 from scheduler.config import http_url_complaint, redact_address
 from scheduler.errors import InvalidEntryError, InvalidTaskError, SchedError, ScheduleError
-from scheduler.exchange import queue_complaint
+from scheduler.exchange import Exchange, Queue, exchange_complaint, key_complaint, queue_complaint
 from scheduler.model import Ack, Catchup, Overlap, RunOptions, Watch
 from scheduler.nearest import nearest
 from scheduler.timing.duration import format_duration, parse_duration_ms
@@ -48,7 +48,8 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     What `@task` was told.
 
     Attributes:
-        queue: None: by the routes.
+        queue: None: by the routes; so with `exchange` and `routing_key`.
+        priority: None: by the routes, else what the settings say.
         max_retries: None: without limit.
         retry_for: Exceptions after which the run is tried again.
         dont_retry_for: Those among them after which it is not.
@@ -61,7 +62,9 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     queue: str | None = None
-    priority: int = 0
+    exchange: str | None = None
+    routing_key: str | None = None
+    priority: int | None = None
     serializer: str = "json"
     max_retries: int | None = 3
     retry_for: tuple[type[Exception], ...] = ()
@@ -90,6 +93,8 @@ class EntryOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What `@schedule` or `entry` was told. Naive moments are local to the entry's zone. None: not said."""
 
     queue: str | None = None
+    exchange: str | None = None
+    routing_key: str | None = None
     priority: int | None = None
     tz: str | None = None
     countdown_ms: int = 0
@@ -303,9 +308,21 @@ def _read(
 
 
 def _queue(value: Any, name: str) -> str | None:
+    return _named(value.name if isinstance(value, Queue) else value, queue_complaint, name)
+
+
+def _exchange(value: Any, name: str) -> str | None:
+    return _named(value.name if isinstance(value, Exchange) else value, exchange_complaint, name)
+
+
+def _routing_key(value: Any, name: str) -> str | None:
+    return _named(value, key_complaint, name)
+
+
+def _named(value: Any, complaint_about: Callable[[object], str | None], name: str) -> str | None:
     if value is None:
         return None
-    if complaint := queue_complaint(value):
+    if complaint := complaint_about(value):
         raise ValueError(complaint)
     assert name
     return str(value)
@@ -458,6 +475,8 @@ def read_headers(value: Any, name: str = "headers") -> Mapping[str, Any]:
 
 _OF_A_RUN: Mapping[str, tuple[str, _Reader]] = {
     "queue": ("queue", _queue),
+    "exchange": ("exchange", _exchange),
+    "routing_key": ("routing_key", _routing_key),
     "priority": ("priority", _integer(0, PRIORITY_MAX)),
     "expires": ("expires", _expires),
     "ack": ("ack", _choice(Ack)),
@@ -510,8 +529,6 @@ OF_THE_FUNCTION = frozenset(TASK_OPTIONS) - frozenset(_OF_A_RUN)
 """What says how the function is run: the `@schedule` that makes the task gives this to the task alone."""
 
 _NOT_YET = {
-    "exchange": "this version routes by the name of a queue; use queue=",
-    "routing_key": "this version routes by the name of a queue; use queue=",
     "unique": "this version does not keep runs unique; overlap='skip' does so for the fires of one entry",
     "rate_limit": "this version does not limit the rate of a task",
 }

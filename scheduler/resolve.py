@@ -18,9 +18,10 @@ from scheduler.config import Config
 from scheduler.content import JSON
 from scheduler.declare import Declared
 from scheduler.defaults import in_force
-from scheduler.errors import InvalidEntryError
+from scheduler.errors import InvalidEntryError, UnroutableError
 from scheduler.model import Entry, Origin
-from scheduler.routing import Router
+from scheduler.routes import Said
+from scheduler.routing import Destination, Router, said_by
 from scheduler.task import Task
 from scheduler.timing import Schedule
 from scheduler.timing.settling import Settling
@@ -124,14 +125,15 @@ def resolve_entry(
         raise InvalidEntryError(f"until {options.until} is not after start {options.start} (timezone {zone})")
     schedule, is_own = whens.data(declared.when, zone, declared.name, settling)
     expires = of_task.expires if options.expires is None else options.expires
+    destination = _destination(declared, task, router)
     entry = Entry(
         name=declared.name,
         task=declared.task_name,
         schedule=schedule,
-        queue=options.queue or of_task.queue or _routed(declared, router),
+        queue=destination.queues[0],
         args=declared.args,
         kwargs=declared.kwargs,
-        priority=of_task.priority if options.priority is None else options.priority,
+        priority=config.task_priority if destination.priority is None else destination.priority,
         countdown_ms=options.countdown_ms,
         jitter_ms=options.jitter_ms,
         expires_after_ms=None if expires is None else expires.after_ms,
@@ -160,12 +162,35 @@ def resolve_entry(
     return entry
 
 
-def _routed(declared: Declared, router: Router) -> str:
-    if not router.asks_callables:
-        return router.queue(declared.task_name)
-    return router.queue(
-        declared.task_name, JSON.decode(declared.args, what="args"), JSON.decode(declared.kwargs, what="kwargs")
+def _destination(declared: Declared, task: Task | None, router: Router) -> Destination:
+    """
+    Where the fires of *declared* go: to one queue, as a fire is one message (P1), with one outcome (P2) and one overlap slot.
+
+    Raises:
+        InvalidEntryError: To none, or to several.
+    """
+    options = declared.options
+    said = (
+        Said(options.queue, options.exchange, options.routing_key, options.priority),
+        said_by(None if task is None else task.options),
     )
+    looks = router.asks_callables
+    try:
+        found = router.destination(
+            declared.task_name,
+            said,
+            args=JSON.decode(declared.args, what="args") if looks else (),
+            kwargs=JSON.decode(declared.kwargs, what="kwargs") if looks else None,
+            made=task,
+        )
+    except UnroutableError as error:
+        raise InvalidEntryError(str(error)) from None
+    if len(found.queues) > 1:
+        raise InvalidEntryError(
+            f"exchange {found.exchange!r} leads to several queues ({', '.join(found.queues)}), and each fire of an entry is one "
+            "message; declare an entry for each of them (queue=), or let its task send to the exchange"
+        )
+    return found
 
 
 def _moment_ms(moment: datetime | None, zone: str) -> int | None:

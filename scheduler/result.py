@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import builtins
 import sys
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -21,6 +22,7 @@ from scheduler.model import READY_STATES, ResultRecord, State
 MESSAGE_CHARS_MAX = 4_000
 ARGUMENTS_BYTES_MAX = 16_384
 
+_NO_COPIES: Mapping[str, AsyncResult] = {}
 _BUILTINS = builtins.__name__
 
 
@@ -40,11 +42,13 @@ class AsyncResult:
         app: Whose Redis; None: that of this process's own tasks.
     """
 
-    __slots__ = ("_app", "id")
+    __slots__ = ("_app", "copies", "id")
 
     def __init__(self, id: str, app: HasStore | None = None) -> None:
         self.id = id
         self._app = app
+        self.copies: Mapping[str, AsyncResult] = _NO_COPIES
+        """Where an exchange led to several queues: the runs on the others, by their queue. Only whoever sent it knows."""
 
     @property
     def state(self) -> str:

@@ -1,34 +1,58 @@
 """
-Which queue a message goes to: the call's own, else the entry's, else the task's, else what the routes setting says,
-else the default queue.
+Where a message goes: to the queue that is named, or through an exchange to the queues that are bound to it.
 
-Routes are a mapping from task names or globs to queues, pairs of the same, a callable, or a list of any of these. A
-callable gets ``(name, args, kwargs, options, task=None)``, as in Celery, and answers a queue, ``{"queue": …}`` or None.
-Where settings are text, a callable is named as ``module:function``.
+Whoever says something counts in this order: the call, the entry, the task, the routes, the settings. The strongest place that
+names a queue or an exchange decides; routes are asked only where nobody above them did. A routing key and a priority are each taken
+from the strongest place that says one. Where a queue and an exchange are named in one place, the queue counts: a message whose queue
+is named goes to that queue and nowhere else.
+
+An exchange is looked up here, by the caller, in the declared queues of the settings (`scheduler.bindings`). If several are bound, each
+gets a message; if none is, the message is refused, as it would be lost otherwise.
 """
 
 from __future__ import annotations
 
-import importlib
-import re
-from collections.abc import Callable, Mapping, Sequence
-from fnmatch import translate
-from typing import TYPE_CHECKING, Any
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scheduler.config import Config
-from scheduler.errors import ConfigError
+from scheduler.errors import ConfigError, UnroutableError
 from scheduler.exchange import queue_complaint
+from scheduler.nearest import nearest
+from scheduler.routes import Asked, Said, read_routes
 
 if TYPE_CHECKING:
+    from scheduler.model import Entry
     from scheduler.options import TaskOptions
+    from scheduler.task import Task
 
-Route = Callable[[str, Sequence[Any], Mapping[str, Any]], str | None]
-"""Name, args and kwargs → a queue, or None for "not mine"."""
+TASKS_REMEMBERED = 4_096
+_NOTHING = Said()
+_NO_ARGUMENTS: Mapping[str, Any] = {}
+
+
+class Destination(NamedTuple):
+    """
+    Where a message goes.
+
+    Attributes:
+        queues: In the order of their declarations; at least one.
+        exchange: What led there; empty where the queue was named.
+        routing_key: With it; else the name of the queue.
+        priority: None: nobody said one.
+    """
+
+    queues: tuple[str, ...]
+    exchange: str = ""
+    routing_key: str = ""
+    priority: int | None = None
 
 
 class Router:
     """
-    The routes of one config, read once.
+    The routes and bindings of one config, read once.
 
     Raises:
         ConfigError: They cannot be read.
@@ -36,113 +60,189 @@ class Router:
 
     def __init__(self, config: Config) -> None:
         self._default = config.default_queue
-        self._routes = _read(config.routes)
-        self.asks_callables = any(getattr(route, "asks_callable", False) for route in self._routes)
-        """Whether the queue may depend on more than the task's name."""
+        self._bindings = config.bindings()
+        self._strict = not config.create_missing_queues
+        self._rules = read_routes(config.routes)
+        self.asks_callables = any(rule.looks_at_calls for rule in self._rules)
+        """Whether where a message goes may depend on more than the task's name and options."""
+        if self._strict:
+            self._check_routes()
+        self._settled = lru_cache(TASKS_REMEMBERED)(self._settle)
 
-    def queue(self, task: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> str:
+    def destination(
+        self,
+        task: str,
+        said: Iterable[Said] = (),
+        *,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] = _NO_ARGUMENTS,
+        made: Task | None = None,
+    ) -> Destination:
         """
-        The queue for *task*, where nobody named one.
+        Where a call of *task* goes.
+
+        Args:
+            said: By the call, the entry, the task: the strongest first.
+            args, kwargs, options, made: For routes that look at them.
 
         Raises:
-            ConfigError: A callable answered something that is no queue.
+            UnroutableError: No queue is bound, or the one that is named is not declared and must be.
+            ConfigError: A callable among the routes raised, or answered something that is no way.
         """
-        for route in self._routes:
-            if (queue := route(task, args, kwargs or {})) is not None:
-                return queue
-        return self._default
+        merged = _merged(said)
+        if merged.names_a_place or not self.asks_callables:
+            return self._settled(task, merged)
+        return self._resolve(task, merged, self._asked(Asked(task, args, kwargs or _NO_ARGUMENTS, options, made)))
+
+    def checked(self, queue: str) -> str:
+        """
+        *queue*, if it may be named.
+
+        Raises:
+            UnroutableError: It is not declared, and must be.
+        """
+        declared = self._bindings.declared
+        if self._strict and queue not in declared:
+            raise UnroutableError(
+                f"queue {queue!r} is not declared, and create_missing_queues is off{nearest(queue, declared)}; "
+                f"declared are {', '.join(declared)}"
+            )
+        return queue
+
+    def _settle(self, task: str, said: Said) -> Destination:
+        """Where no callable has a say."""
+        route = None if said.names_a_place else self._asked(Asked(task, (), _NO_ARGUMENTS, _NO_ARGUMENTS, None))
+        return self._resolve(task, said, route)
+
+    def _asked(self, asked: Asked) -> Said | None:
+        return next((said for rule in self._rules if (said := rule.answer(asked)) is not None), None)
+
+    def _resolve(self, task: str, said: Said, route: Said | None) -> Destination:
+        if route is not None:
+            said = _merged((said, route))
+        if said.queue is not None:
+            return Destination((self.checked(said.queue),), "", said.queue, said.priority)
+        if said.exchange is None and said.routing_key is None:
+            return Destination((self.checked(self._default),), "", self._default, said.priority)
+        bindings = self._bindings
+        exchange = bindings.default_exchange if said.exchange is None else said.exchange
+        key = bindings.default_routing_key if said.routing_key is None else said.routing_key
+        queues = bindings.queues(exchange, key)
+        if not queues:
+            raise UnroutableError(self._lost(task, exchange, key))
+        return Destination(tuple(map(self.checked, queues)), exchange, key, said.priority)
+
+    def _lost(self, task: str, exchange: str, key: str) -> str:
+        bindings = self._bindings
+        if not exchange:
+            return f"task {task!r}: routing_key {key!r}: the exchange without a name takes the name of a queue"
+        kind = bindings.type_of(exchange)
+        if kind is None:
+            known = [bound.exchange for bound in bindings.bound]
+            what = f"no declared queue is bound to exchange {exchange!r}{nearest(exchange, known)}"
+        else:
+            what = f"no declared queue is bound to exchange {exchange!r} ({kind}) for routing_key {key!r}"
+        return f"task {task!r}: {what}; the message would be lost. Bound are: {bindings.told()}"
+
+    def _check_routes(self) -> None:
+        complaints = []
+        for rule in self._rules:
+            for said in rule.named:
+                try:
+                    if said.queue is not None:
+                        self.checked(said.queue)
+                except UnroutableError as error:
+                    complaints.append(f"routes: {error}")
+        if complaints:
+            raise ConfigError(list(dict.fromkeys(complaints)))
 
 
-def resolve_queue(
-    task: str,
-    options: TaskOptions | None,
+def _merged(places: Iterable[Said]) -> Said:
+    """What *places* say together, the strongest first."""
+    queue = exchange = key = priority = None
+    for said in places:
+        if queue is None and exchange is None:
+            queue, exchange = said.queue, said.exchange if said.queue is None else None
+        key = said.routing_key if key is None else key
+        priority = said.priority if priority is None else priority
+    return Said(queue, exchange, key, priority)
+
+
+def said_by(options: TaskOptions | None) -> Said:
+    """What a task says of its messages; None where its code is not here."""
+    if options is None:
+        return _NOTHING
+    return Said(options.queue, options.exchange, options.routing_key, options.priority)
+
+
+# ── what a worker takes from ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def chosen_queues(
     config: Config,
     *,
-    args: Sequence[Any] = (),
-    kwargs: Mapping[str, Any] | None = None,
-) -> str:
-    """The queue for *task*, where neither call nor entry named one; *options* are its own, None if its code is not here."""
-    own = None if options is None else options.queue
-    return own or Router(config).queue(task, args, kwargs)
+    take: Sequence[str] | str | None = None,
+    exclude: Sequence[str] | str = (),
+    tasks: Mapping[str, Task] = _NO_ARGUMENTS,
+    entries: Iterable[Entry] = (),
+) -> tuple[str, ...]:
+    """
+    What a worker takes from, each once, in the order in which it was said.
+
+    Args:
+        take: ``-Q``. Nothing: the declared queues; if there are none the default queue and each queue that *tasks*, *entries* and
+            routes name.
+        exclude: ``-X``: not from these, whoever named them.
+
+    Raises:
+        ConfigError: A name cannot be used, is not declared and must be, or nothing is left.
+    """
+    named = queue_names(config, take, flag="-Q")
+    without = queue_names(config, exclude, flag="-X", strict=False)
+    found = named or config.queue_names or _named_queues(config, tasks, entries)
+    left = tuple(name for name in dict.fromkeys(found) if name not in without)
+    if not left:
+        raise ConfigError(
+            f"no queue is left to take from: of {', '.join(found)} all are excluded (-X {','.join(without)})"
+        )
+    return left
 
 
-def _read(routes: object) -> list[Route]:
-    """One `Route` for each rule, in the order in which they are asked."""
-    if isinstance(routes, Mapping):
-        return [_table(list(routes.items()))] if routes else []
-    if isinstance(routes, str):
-        return _read(_imported(routes))
-    if callable(routes):
-        return [_callable(routes)]
-    if isinstance(routes, list | tuple):
-        if _is_pair(routes):
-            return [_table([(routes[0], routes[1])])]
-        pairs = [route for route in routes if _is_pair(route)]
-        if pairs and len(pairs) == len(routes):
-            return [_table([(route[0], route[1]) for route in pairs])]
-        return [found for route in routes for found in _read(route)]
-    raise ConfigError(f"routes {routes!r}: expected a mapping, pairs, a callable, or a list of those")
+def queue_names(
+    config: Config, given: Sequence[str] | str | None, *, flag: str = "", strict: bool = True
+) -> tuple[str, ...]:
+    """
+    The names that somebody wrote, ``"a,b"`` or a list, each once.
+
+    Args:
+        flag: Where; begins each complaint.
+        strict: Whether each must be one that may be named.
+
+    Raises:
+        ConfigError: A name cannot be one of a queue, or is not declared and must be; all complaints at once.
+    """
+    parts = given.split(",") if isinstance(given, str) else given or ()
+    names = tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
+    complaints = [complaint for name in names if (complaint := queue_complaint(name))]
+    if strict and not complaints and not config.create_missing_queues:
+        router = Router(config)
+        for name in names:
+            try:
+                router.checked(name)
+            except UnroutableError as error:
+                complaints.append(str(error))
+    if complaints:
+        raise ConfigError([f"{flag}: {complaint}" if flag else complaint for complaint in complaints])
+    return names
 
 
-def _is_pair(route: object) -> bool:
-    """``("reports.*", "reports")`` or ``("reports.*", {"queue": "reports"})``, and not two names of callables."""
-    return (
-        isinstance(route, list | tuple)
-        and len(route) == 2
-        and isinstance(route[0], str | re.Pattern)
-        and (isinstance(route[1], Mapping) or (isinstance(route[1], str) and ":" not in str(route[0])))
-    )
-
-
-def _table(pairs: Sequence[tuple[Any, Any]]) -> Route:
-    """Exact names first; then globs and regular expressions, in their order."""
-    exact: dict[str, str] = {}
-    patterns: list[tuple[re.Pattern[str], str]] = []
-    for key, target in pairs:
-        queue = _target(target, f"routes: {key!r}")
-        if isinstance(key, re.Pattern):
-            patterns.append((key, queue))
-        elif not isinstance(key, str) or not key:
-            raise ConfigError(f"routes: {key!r} is no task name and no glob")
-        elif any(sign in key for sign in "*?["):
-            patterns.append((re.compile(translate(key)), queue))
-        else:
-            exact[key] = queue
-
-    def route(task: str, _args: Sequence[Any], _kwargs: Mapping[str, Any]) -> str | None:
-        if (queue := exact.get(task)) is not None:
-            return queue
-        return next((queue for pattern, queue in patterns if pattern.match(task)), None)
-
-    return route
-
-
-def _callable(function: Callable[..., object]) -> Route:
-    name = getattr(function, "__qualname__", repr(function))
-
-    def route(task: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
-        answer = function(task, args, kwargs, {}, task=None)
-        return None if answer is None else _target(answer, f"routes: {name} for task {task!r}")
-
-    route.asks_callable = True  # type: ignore[attr-defined]
-    return route
-
-
-def _target(target: object, where: str) -> str:
-    if isinstance(target, Mapping):
-        if unknown := sorted(str(key) for key in target if key != "queue"):
-            raise ConfigError(f"{where}: {', '.join(unknown)}: this version routes by the name of a queue only")
-        target = target.get("queue")
-    if complaint := queue_complaint(target):
-        raise ConfigError(f"{where}: {complaint}")
-    return str(target)
-
-
-def _imported(spec: str) -> object:
-    module, colon, name = spec.partition(":")
-    if not colon:
-        module, _, name = spec.rpartition(".")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"routes {spec!r}: cannot be imported as module:function: {error}") from None
+def _named_queues(config: Config, tasks: Mapping[str, Task], entries: Iterable[Entry]) -> list[str]:
+    """The default queue and every queue that what is loaded names, so that a lone worker serves all of it."""
+    router = Router(config)
+    named = {entry.queue for entry in entries}
+    for name, task in tasks.items():
+        # A route may look at arguments that nobody has given, or lead nowhere: then it names no queue of its own accord.
+        with contextlib.suppress(Exception):
+            named.update(router.destination(name, (said_by(task.options),), made=task).queues)
+    return [config.default_queue, *sorted(named - {config.default_queue})]

@@ -10,32 +10,40 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import partial, update_wrapper
-from typing import Any, NoReturn, Self
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from scheduler.calls import (
     Call,
     Duration,
     as_call,
     envelope_of,
-    make_message,
+    make_messages,
     new_ids,
     patiently,
+    plain_message,
     read_retry_policy,
     refuse_keywords,
     send,
+    send_group,
     send_one,
+    with_copies,
 )
 from scheduler.clock import aware, now_ms, to_ms
 from scheduler.config import Config
 from scheduler.context import Request, current_request
 from scheduler.defaults import in_force
 from scheduler.errors import Retry, SchedError
+from scheduler.exchange import Exchange, Queue
 from scheduler.home import Home
 from scheduler.model import READY_STATES
 from scheduler.options import TaskOptions, name_complaint
 from scheduler.result import AsyncResult
 from scheduler.timing.duration import parse_duration_ms
 from scheduler.wire import encode_json
+
+if TYPE_CHECKING:
+    from scheduler.store.queues import NewMessage
 
 _NONE: Mapping[str, Any] = {}
 
@@ -154,13 +162,15 @@ class Task:
         countdown: Duration | None = None,
         eta: datetime | None = None,
         expires: Duration | datetime | None = None,
-        queue: str | None = None,
+        queue: str | Queue | None = None,
         priority: int | None = None,
         task_id: str | None = None,
         headers: Mapping[str, Any] | None = None,
         serializer: str | None = None,
         retry_policy: Mapping[str, Any] | None = None,
         ignore_result: bool | None = None,
+        exchange: str | Exchange | None = None,
+        routing_key: str | None = None,
         **unknown: Any,
     ) -> AsyncResult:
         """
@@ -171,6 +181,8 @@ class Task:
             eta: Start at this moment. A naive one is local time of this process, as Python reads it.
             expires: Never start later than so long from now, or than this moment (a naive one is local time).
             queue: Instead of the task's own, or of the one the routes say.
+            exchange: Send it to the queues that are bound to this exchange by *routing_key*. If there are several, each gets a copy:
+                `AsyncResult.copies`.
             priority: 0–9; a higher one is taken first.
             task_id: Instead of a fresh random one.
             headers: Plain data that `self.request.headers` shows.
@@ -181,6 +193,7 @@ class Task:
             ValueError: A keyword is out of range or cannot be met.
             NotEncodableError: JSON cannot carry the arguments; also a TypeError.
             OversizedMessageError: They are too large; also a ValueError.
+            UnroutableError: No queue is bound that it could go to; also a ValueError.
             RefusedError: `task_id` belongs to a run that has not ended.
             StoreUnavailableError: No answer from Redis in time. The message may be there or not.
         """
@@ -189,6 +202,7 @@ class Task:
         call = Call(
             () if args is None else args if isinstance(args, list | tuple) else _listed(args, self.name),
             kwargs, countdown, eta, expires, queue, priority, task_id, headers, serializer, ignore_result,
+            exchange, routing_key,
         )  # fmt: skip
         return self._send(call, retry_policy)
 
@@ -211,6 +225,7 @@ class Task:
         envelope = patiently(partial(envelope_of, self.name, self._home, self.options), pauses_s)
         now_ms = patiently(self._home.server_now_ms, pauses_s)
         messages = []
+        copies: dict[int, list[NewMessage]] = {}
         for id_, given in zip(new_ids(len(given_calls)), given_calls, strict=True):
             if envelope is not None and isinstance(given, tuple | list):
                 self.check_arguments(given, _NONE)
@@ -218,8 +233,15 @@ class Task:
             else:
                 call = as_call(self.name, given)
                 self.check_arguments(call.args, call.kwargs or _NONE)
-                messages.append(make_message(self.name, call, self._home, self.options))
-        return send(messages, self._home, pauses_s=pauses_s)
+                first, *others = make_messages(self.name, call, self._home, self.options, self)
+                if others:
+                    copies[len(messages)] = others
+                messages.append(first)
+        results = send([*messages, *chain.from_iterable(copies.values())], self._home, pauses_s=pauses_s)
+        rest = iter(results[len(messages) :])
+        for at, others in copies.items():
+            with_copies([results[at], *islice(rest, len(others))], [messages[at], *others])
+        return results[: len(messages)]
 
     def check_arguments(self, args: Iterable[Any], kwargs: Mapping[str, Any]) -> None:
         """
@@ -239,11 +261,12 @@ class Task:
     def _send(self, call: Call, retry_policy: Mapping[str, Any] | None = None) -> AsyncResult:
         self.check_arguments(call.args, call.kwargs or _NONE)
         if retry_policy is None:
-            message = make_message(self.name, call, self._home, self.options)
-            return send_one(message, self._home, own_id=call.task_id is not None)
+            if (message := plain_message(self.name, call, self._home, self.options)) is not None:
+                return send_one(message, self._home)
+            return send_group(make_messages(self.name, call, self._home, self.options, self), self._home)
         pauses_s = read_retry_policy(retry_policy)
-        message = patiently(partial(make_message, self.name, call, self._home, self.options), pauses_s)
-        return send((message,), self._home, pauses_s=pauses_s)[0]
+        made = partial(make_messages, self.name, call, self._home, self.options, self)
+        return send_group(patiently(made, pauses_s), self._home, pauses_s=pauses_s)
 
     # ── from within a run ───────────────────────────────────────────────────────────────────────────────────────────
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import re
@@ -18,11 +17,10 @@ import msgspec
 from scheduler.clock import now_ms
 from scheduler.config import POOLS, Config
 from scheduler.errors import ConfigError, StoreRefusedError, StoreUnavailableError
-from scheduler.exchange import queue_complaint
 from scheduler.log import event
 from scheduler.model import Entry
 from scheduler.notify import notify
-from scheduler.routing import Router
+from scheduler.routing import chosen_queues
 from scheduler.store import open_store
 from scheduler.store.sessions import WorkerInfo
 from scheduler.task import Task
@@ -68,7 +66,8 @@ def run_worker(
     tasks: Mapping[str, Task],
     *,
     name: str | None = None,
-    queues: Sequence[str] = (),
+    queues: Sequence[str] | str = (),
+    exclude: Sequence[str] | str = (),
     entries: Iterable[Entry] = (),
     concurrency: int | None = None,
     pool: str | None = None,
@@ -80,7 +79,8 @@ def run_worker(
     Args:
         tasks: By name; their modules are imported already.
         name: Default: ``host-pid``.
-        queues: Default: the `queues` setting; else the default queue and each queue that a task or an entry names.
+        queues: What to take from, as names or as ``"a,b"``; see `scheduler.routing.chosen_queues` for the default.
+        exclude: Never from these.
         entries: Where that default looks for queues.
         concurrency: How many children; default: the setting.
         show_runs: See `Setting`.
@@ -96,7 +96,7 @@ def run_worker(
             config=config,
             tasks=tasks,
             name=name or f"{socket.gethostname()}-{os.getpid()}",
-            queues=tuple(dict.fromkeys(queues or config.queues or _named_queues(config, tasks, entries))),
+            queues=chosen_queues(config, take=queues, exclude=exclude, tasks=tasks, entries=entries),
             concurrency=concurrency or config.concurrency,
             pool=pool or config.pool,
             show_runs=show_runs or _logger.isEnabledFor(logging.DEBUG),
@@ -194,19 +194,8 @@ class Heart:
             self._tell("WATCHDOG=1")
 
 
-def _named_queues(config: Config, tasks: Mapping[str, Task], entries: Iterable[Entry]) -> list[str]:
-    """The default queue and every queue that what is loaded names, so that a lone worker serves all of it."""
-    router = Router(config)
-    named = {entry.queue for entry in entries}
-    for name, task in tasks.items():
-        # A route may look at arguments that nobody has given: then it names no queue of its own accord.
-        with contextlib.suppress(Exception):
-            named.add(task.options.queue or router.queue(name))
-    return [config.default_queue, *sorted(named - {config.default_queue})]
-
-
 def _checked(setting: Setting) -> Setting:
-    complaints = [complaint for queue in setting.queues if (complaint := queue_complaint(queue))]
+    complaints = []
     if setting.pool not in POOLS:
         complaints.append(f"pool {setting.pool!r}: this version has {' and '.join(map(repr, POOLS))}")
     if not setting.tasks:

@@ -66,7 +66,7 @@ class Dev:
         self._retiring: list[tuple[Child, float]] = []
         self._failures = {"beat": 0, "worker": 0}
         self._start_mono_s: dict[str, float] = {}
-        self._queues: frozenset[str] = frozenset((config.default_queue, *config.queues))
+        self._queues: frozenset[str] = frozenset((config.default_queue, *config.queue_names))
         self._broken: set[str] = set()
         self._worker_broken: set[str] | None = None
         self._stops = 0

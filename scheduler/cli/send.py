@@ -114,7 +114,7 @@ def call(sched: Invocation, task: str, sending: Sending, priority: int) -> int:
 
     The name is not checked here: workers know the tasks. The queue is --queue, else what the routes setting says.
     """
-    from scheduler.calls import Call, make_message  # noqa: PLC0415
+    from scheduler.calls import Call, make_messages  # noqa: PLC0415
     from scheduler.options import name_complaint  # noqa: PLC0415
 
     if complaint := name_complaint(task, what="task"):
@@ -128,8 +128,11 @@ def call(sched: Invocation, task: str, sending: Sending, priority: int) -> int:
         queue=_queue(sending.queue),
         priority=priority,
     )
-    message = make_message(task, asked, sched.home)
-    submit(sched, message, entry="", force=False)
+    messages = make_messages(task, asked, sched.home)
+    message = messages[0]
+    sched.store.queues.enqueue(messages, call_id=new_id())
+    for other in messages[1:]:
+        say(f"sched: a copy of it is run {other.id}, on queue {other.queue}")
     sent = Sent(id=message.id, entry="", task=task, queue=message.queue, at_ms=message.at_ms)
     return _finish(sched, sending, sent)
 

@@ -292,7 +292,11 @@ def test_nothing_is_sent_when_anything_is_wrong_with_it(app: App) -> None:
         (TypeError, r"its args\[0\] cannot be sent as JSON", {"args": [object()]}),
         (TypeError, "args 'text': expected a list or tuple", {"args": "text"}),
         (TypeError, "link: this version does not chain", {"args": [1], "link": "x"}),
-        (TypeError, "exchange: this version routes by the name of a queue", {"args": [1], "exchange": "x"}),
+        (
+            ValueError,
+            "no declared queue is bound to exchange 'x'; the message would be lost",
+            {"args": [1], "exchange": "x"},
+        ),
         (TypeError, "colour: no such keyword", {"args": [1], "colour": "red"}),
         (ValueError, "the message has 300", {"args": ["x" * 300_000]}),
         (ValueError, "countdown and eta both say", {"args": [1], "countdown": 1, "eta": datetime.now(UTC)}),

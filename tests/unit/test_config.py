@@ -40,7 +40,7 @@ def test_pyproject_may_hold_the_settings(tmp_path: Path) -> None:
     """One file less in a project that has one."""
     (tmp_path / "pyproject.toml").write_text('[tool.sched]\nnamespace = "shop"\nqueues = ["mail", "default"]\n')
     config = load_config(environ={}, cwd=tmp_path)
-    assert (config.namespace, config.queues) == ("shop", ("mail", "default"))
+    assert (config.namespace, config.queue_names) == ("shop", ("mail", "default"))
 
 
 def test_two_files_with_settings_are_a_contradiction(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_settings_are_for_tasks_that_say_nothing_themselves() -> None:
     options, _ = in_force(None, "a", {}, config)
     assert (
         options.time_limit_ms, options.soft_time_limit_ms, options.ack, options.ignore_result, options.priority,
-    ) == (300_000, 240_000, Ack.EACH, True, 3)  # fmt: skip
+    ) == (300_000, 240_000, Ack.EACH, True, None)  # fmt: skip
     own, _ = in_force(None, "a", {"priority": 0, "time_limit_ms": None, "ignore_result": False}, config)
     assert (own.priority, own.time_limit_ms, own.ignore_result, own.ack) == (0, None, False, Ack.EACH)
 

@@ -101,7 +101,7 @@ def test_options_become_typed_values() -> None:
         ({"expires": 0}, "expires 0: a run that expires at once never starts"),
         ({"rate_limit": "10/m"}, "rate_limit: this version does not limit the rate"),
         ({"unique": True}, "unique: this version does not keep runs unique"),
-        ({"exchange": "x"}, "exchange: this version routes by the name of a queue"),
+        ({"exchange": "a b"}, "exchange 'a b': use 1–128 letters"),
         ({"overlap": "skip"}, "overlap: belongs to an entry: give it to @schedule or entry()"),
         ({"max_retry": 3}, "unknown option 'max_retry'; did you mean 'max_retries'"),
         ({"base": dict}, "base <class 'dict'>: expected a subclass of scheduler.Task"),
@@ -158,7 +158,9 @@ def test_a_bad_option_of_an_entry_is_named(options: dict[str, Any], said: str) -
 def test_arguments_that_json_cannot_carry_are_refused() -> None:
     """At the declaration, not at the first due time."""
     f = task(name="f")(lambda a: a)
-    with pytest.raises(NotEncodableError, match=r"entry 'e': task 'f': its args\[0\] cannot be sent as JSON: .* plain data"):
+    with pytest.raises(
+        NotEncodableError, match=r"entry 'e': task 'f': its args\[0\] cannot be sent as JSON: .* plain data"
+    ):
         entry("e", f, every("5s"), args=[object()])
 
 
