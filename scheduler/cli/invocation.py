@@ -64,7 +64,7 @@ class Invocation:
         """The App to work for, imported; None where none was named."""
         if self.app_spec is None:
             return None
-        from scheduler.app import find_app  # noqa: PLC0415
+        from scheduler.finding import find_app  # noqa: PLC0415
 
         return find_app(self.app_spec)
 
