@@ -24,6 +24,7 @@ from scheduler.routing import chosen_queues
 from scheduler.store import open_store
 from scheduler.store.sessions import WorkerInfo
 from scheduler.task import Task
+from worker import hooks
 from worker.keeper import PROBE_S, Keeper
 from worker.signals import Signals, Stop
 
@@ -102,24 +103,43 @@ def run_worker(
             show_runs=show_runs or _logger.isEnabledFor(logging.DEBUG),
         )
     )
+    sender = hooks.Sender(
+        name=setting.name, pool=setting.pool, concurrency=setting.concurrency, queues=setting.queues, pid=os.getpid()
+    )
+    hooks.init_worker(sender, config)
+    herald = hooks.Herald(sender, here=setting.pool == "solo")
     with Signals() as signals:
-        if setting.pool == "solo":
-            from worker.solo import Solo  # noqa: PLC0415 - one pool is enough
+        try:
+            return _run(setting, signals, herald)
+        finally:
+            herald.shutdown()
 
-            return Solo(setting, signals, make_keeper(setting)).loop()
-        from worker.supervisor import Supervisor  # noqa: PLC0415
-        from worker.zygote import ZygoteDiedError  # noqa: PLC0415
+
+def _run(setting: Setting, signals: Signals, herald: hooks.Herald) -> int:
+    if setting.pool == "solo":
+        from worker.solo import Solo  # noqa: PLC0415 - one pool is enough
 
         try:
-            return Supervisor(setting, signals).loop()
-        except ZygoteDiedError:
-            event(
-                _logger,
-                "worker.failed",
-                level=logging.ERROR,
-                error="the process that forks the children is gone, and they with it; what they ran will run again",
-            )
+            hooks.init_child()
+        except hooks.ChildInitError:
             return EXIT_FAILED
+        try:
+            return Solo(setting, signals, make_keeper(setting), herald).loop()
+        finally:
+            hooks.end_child()
+    from worker.supervisor import Supervisor  # noqa: PLC0415
+    from worker.zygote import ZygoteDiedError  # noqa: PLC0415
+
+    try:
+        return Supervisor(setting, signals, herald).loop()
+    except ZygoteDiedError:
+        event(
+            _logger,
+            "worker.failed",
+            level=logging.ERROR,
+            error="the process that forks the children is gone, and they with it; what they ran will run again",
+        )
+        return EXIT_FAILED
 
 
 def make_keeper(setting: Setting) -> Keeper:

@@ -30,10 +30,12 @@ class Signals:
 
     Attributes:
         stop: What was asked for so far.
+        last: The signal that asked last, as ``"SIGTERM"``; empty before.
     """
 
     def __init__(self) -> None:
         self.stop = Stop.NO
+        self.last = ""
         self._interrupts = 0
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._before: dict[int, Any] = {}
@@ -64,6 +66,7 @@ class Signals:
 
     def note(self, number: int, _frame: FrameType | None) -> None:
         """The handler: take note of signal *number*."""
+        self.last = signal.Signals(number).name
         self._interrupts += number == signal.SIGINT
         now = number in NOW_SIGNALS or self._interrupts > 1
         self.stop = max(self.stop, Stop.NOW if now else Stop.WARM)

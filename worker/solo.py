@@ -37,6 +37,7 @@ from scheduler.notify import notify
 from scheduler.store.sessions import Taken
 from worker.events import Teller
 from worker.execute import Executor
+from worker.hooks import Herald
 from worker.intake import Intake
 from worker.keeper import Keeper
 from worker.limits import StopNow
@@ -56,9 +57,10 @@ _logger = logging.getLogger("worker")
 class Solo:
     """One worker in one process."""
 
-    def __init__(self, setting: Setting, signals: Signals, keeper: Keeper) -> None:
+    def __init__(self, setting: Setting, signals: Signals, keeper: Keeper, herald: Herald) -> None:
         self._setting = setting
         self._signals = signals
+        self._herald = herald
         self._keeper = keeper
         self._began_mono_s = time.monotonic()
         self._intake = Intake()
@@ -87,6 +89,7 @@ class Solo:
             with_time_limit=",".join(limited) or None,
         )
         say_ready(self._setting, self._began_mono_s)
+        self._herald.ready()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
             signal.signal(number, self._interrupted)
         try:
@@ -276,6 +279,7 @@ class Solo:
         if self._patience is not None:
             self._patience.cancel()
         notify("STOPPING=1")
+        self._herald.shutting_down(self._signals.last, at_once=self._signals.stop is Stop.NOW)
         event(_logger, "worker.stopping", running=int(self._running is not None))
         try:
             if not self._keeper.away:

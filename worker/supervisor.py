@@ -31,6 +31,7 @@ from scheduler.store.sessions import Taken
 from worker.aftermath import Aftermath
 from worker.crew import Crew
 from worker.events import Teller
+from worker.hooks import Herald
 from worker.intake import Intake
 from worker.prefetch import Pace
 from worker.process import EXIT_OK, Heart, Setting, make_keeper, open_session, say_ready
@@ -47,9 +48,10 @@ class Supervisor:
     Made in the main thread of a process without threads and connections: its crew forks the zygote here.
     """
 
-    def __init__(self, setting: Setting, signals: Signals) -> None:
+    def __init__(self, setting: Setting, signals: Signals, herald: Herald) -> None:
         self._setting = setting
         self._signals = signals
+        self._herald = herald
         self._began_mono_s = time.monotonic()
         self._queues = setting.queues
         self._keeper = make_keeper(setting)
@@ -72,6 +74,7 @@ class Supervisor:
                 return code
             self._crew.start()
             say_ready(self._setting, self._began_mono_s)
+            self._herald.ready()
             while not self._is_over():
                 self._turn()
             return EXIT_OK
@@ -248,6 +251,7 @@ class Supervisor:
     def _begin_to_stop(self, now: float) -> None:
         """Asked to stop: take nothing more, give back what has not started, and let the rest end."""
         notify("STOPPING=1\nSTATUS=waiting for running tasks")
+        self._herald.shutting_down(self._signals.last, at_once=self._signals.stop is Stop.NOW)
         grace_s = self._setting.config.grace_ms / 1000
         self._stop_mono_s = now + grace_s
         self._crew.leave()
