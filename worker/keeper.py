@@ -68,6 +68,7 @@ class Keeper:
         self.away = False
         self._store = store
         self._info = info
+        self._queues = config.queues
         self._watch_fires = watch
         self._session: Session | None = None
         self._others: Watch[str, int] = Watch(config.worker_lease_ms / 1000)
@@ -97,6 +98,7 @@ class Keeper:
         """Open a new session. Raises `StoreError`."""
         if self._session is not None:
             self._hang_up()
+        self._store.limits.tell(self._queues)
         self._session = self._store.sessions.open(self._info, watch=self._watch_fires)
         self._others.forget()
         now = time.monotonic()

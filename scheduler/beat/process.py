@@ -100,6 +100,8 @@ class Beat:
         self._role = "follower"
         self._stopping = ""
         self._away = False
+        self._limits_told = False
+        """Whether the limits of the declared queues stand on Redis, as far as we know: it may have lost them while it was away."""
         self._status = ""
         self._shown_mono_s = 0.0
         self._outdated_by = ""
@@ -258,6 +260,9 @@ class Beat:
         if time.monotonic() - self._shown_mono_s < HOUSE_S:
             return
         self._store.presence.show(self._info())
+        if not self._limits_told:
+            self._store.limits.tell(self._config.queues)
+            self._limits_told = True
         self._heed_reloads()
         self._heed_tables()
         self._shown_mono_s = time.monotonic()
@@ -407,7 +412,7 @@ class Beat:
 
     def _say_away(self, error: Exception) -> None:
         if not self._away:
-            self._away = True
+            self._away, self._limits_told = True, False
             self._say_status("waiting for Redis")
             event(log, "store.lost", level=logging.WARNING, error=str(error))
         self._feed()

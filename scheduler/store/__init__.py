@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from scheduler.store.dead import DeadLetters
     from scheduler.store.history import History
     from scheduler.store.leadership import Leadership
+    from scheduler.store.limits import Limits
     from scheduler.store.loads import Loads
     from scheduler.store.orders import Orders
     from scheduler.store.presence import Presence
@@ -133,6 +134,13 @@ class Store:
         from scheduler.store.alerts import Alerts  # noqa: PLC0415
 
         return Alerts(self.connection, self.keys)
+
+    @cached_property
+    def limits(self) -> Limits:
+        """How many messages queues may hold, and how many runs of theirs may go on at once."""
+        from scheduler.store.limits import Limits  # noqa: PLC0415
+
+        return Limits(self.connection, self.keys)
 
     @cached_property
     def backfills(self) -> Backfills:

@@ -20,6 +20,8 @@ For ever (the short list; each is bounded by the number of entries, queues or li
     {ns}:watched           hash    entry with a `watch` → since when, in ms    change
     {ns}:alerts            hash    what it is about → Alert that is open       settle_alert
     {ns}:queues            set     queues that ever held a message             enqueue, arm, change
+    {ns}:queue_limits      hash    queue → "max_length overflow concurrency",  beats and workers when they start
+                                   "-" for none; only queues with a limit
 
 As long as a message lives (P5: each is in exactly one place)
 
@@ -117,6 +119,7 @@ class Keys:
         self.pings = prefix + "pings"
         self.pings_failures = prefix + "pings_failures"
         self.queues = prefix + "queues"
+        self.queue_limits = prefix + "queue_limits"
         self.messages = prefix + "messages"
         self.tries = prefix + "tries"
         self.slots = prefix + "slots"

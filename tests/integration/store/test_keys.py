@@ -9,6 +9,7 @@ import pytest
 
 from scheduler.alarm import Alert, Kind
 from scheduler.errors import ResultTimeoutError
+from scheduler.exchange import Queue
 from scheduler.model import Overlap, Skip
 from scheduler.store import keys as page
 from scheduler.store.orders import Answer, Verb, WorkerState, encode_state, new_order
@@ -51,6 +52,7 @@ def everything(bench: Bench) -> None:
     state = store.registry.state("e0")
     bench.arm(term, [], [Skip("e0", state.state, "missed", 1, state.mark_ms + 1, 3, state.mark_ms + 1)])
     store.presence.show(BeatInfo(id="b", name="b", host="h", pid=1, version="1", tzdata="1", role="leader", load=1))
+    store.limits.tell((Queue("bounded", max_length=9),))
     store.loads.publish({"gone": bench.entry("gone")}, clean=False, mistakes=("x",), by="b")
     store.loads.request_reload()
     failing, dead, retried, cancelled, lost, delayed, purged = bench.calls(7, priority=1)
