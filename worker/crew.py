@@ -17,6 +17,7 @@ from functools import partial
 
 from scheduler.log import event
 from scheduler.model import Message
+from worker import stacks
 from worker.aftermath import Aftermath
 from worker.child import Child as ChildProcess
 from worker.execute import Executor
@@ -24,7 +25,7 @@ from worker.prefetch import Pace, task_of
 from worker.process import Setting
 from worker.settle import Settlement
 from worker.shared import Slots
-from worker.single import Killed, Single
+from worker.single import Killed, Running, Single
 from worker.zygote import Died, Zygote, ZygoteDiedError
 
 WITHDRAW_AFTER_S = 0.1
@@ -190,6 +191,15 @@ class Crew:
         """How many hold something."""
         return len(self._busy())
 
+    def running(self) -> list[tuple[Running, int]]:
+        """What runs now, and in which process."""
+        found = ((child.running(), child.pid) for child in self._children.values())
+        return [(running, pid) for running, pid in found if running is not None]
+
+    def pids(self) -> list[int]:
+        """Their processes."""
+        return [child.pid for child in self._children.values()]
+
     def withdraw(self, now: float) -> int:
         """Begin to take back all that has not started; how many children are busy."""
         busy = self._busy()
@@ -305,4 +315,5 @@ def _be_child(setting: Setting, slots: Slots, sock: socket.socket, number: int) 
     def make_executor(server_ms: Callable[[], float]) -> Executor:
         return Executor(setting.tasks, setting.config, worker=setting.name, server_ms=server_ms)
 
+    stacks.offer()
     ChildProcess(sock, number, slots, make_executor).run()

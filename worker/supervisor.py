@@ -33,6 +33,7 @@ from worker.crew import Crew
 from worker.events import Teller
 from worker.hooks import Herald
 from worker.intake import Intake
+from worker.orders import Running, Steering
 from worker.prefetch import Pace
 from worker.process import EXIT_OK, Heart, Setting, make_keeper, open_session, say_ready
 from worker.settle import Settlement
@@ -62,6 +63,7 @@ class Supervisor:
         self._pace = Pace({name for name, task in setting.tasks.items() if task.options.ack is Ack.EACH})
         self._aftermath = Aftermath(setting, self._settlement, self._keeper.clock)
         self._crew = Crew(setting, self._pace, self._settlement, self._aftermath)
+        self._steering = Steering(setting, self._keeper, signals, self._teller, self)
         self._is_drained = False
         self._stop_mono_s: float | None = None
         self._taken_mono_s = 0.0
@@ -98,6 +100,28 @@ class Supervisor:
     def is_drained(self) -> bool:
         """Whether it takes nothing because of `drain`."""
         return self._is_drained
+
+    @property
+    def queues(self) -> Sequence[str]:
+        """Where it takes from, in this order."""
+        return self._queues
+
+    @property
+    def concurrency(self) -> int:
+        """How many tasks it runs at once."""
+        return self._setting.concurrency
+
+    def running(self) -> list[Running]:
+        """What runs now."""
+        return [Running(running.message, running.since_mono_s, pid) for running, pid in self._crew.running()]
+
+    def unstarted(self) -> int:
+        """How many messages it holds beside them."""
+        return sum(1 for _ in self._crew.held()) - len(self._crew.running())
+
+    def child_pids(self) -> list[int]:
+        """The processes that run tasks."""
+        return self._crew.pids()
 
     def set_queues(self, queues: Sequence[str]) -> None:
         """Take from these, in this order, from now on."""
@@ -205,7 +229,9 @@ class Supervisor:
             session.wake.arm(self._queues)
 
     def _look_after(self) -> None:
-        kept = self._keeper.look_after(self._known, should_take=self._queues if self._is_taking() else ())
+        kept = self._keeper.look_after(
+            self._known, state=self._steering.state, should_take=self._queues if self._is_taking() else ()
+        )
         if kept.renewed:
             self._heart.beat(time.monotonic())
         if kept.cancels is not None:
@@ -215,6 +241,7 @@ class Supervisor:
             self._crew.abandon(set(kept.abandoned))
         if kept.look_now:
             self._intake.look_now()
+        self._steering.carry_out(kept.orders)
 
     def _quota(self) -> int:
         return self._crew.quota() if self._is_taking() else 0

@@ -53,9 +53,17 @@ COMMANDS: dict[str, Row] = {
     "reload": Row("service:reload", _STEER, "Ask the beats to load the schedule files again."),
     "status": Row("service:status", _SERVICE, "Leader, beats, workers and queues at a glance."),
     "leader": Row("leadership:leader", _SERVICE, "Who leads, who led, and asking the leader to step down."),
-    "workers": Row("service:workers", _SERVICE, "The live workers and what they hold."),
+    "workers": Row("workers:workers", _SERVICE, "The live workers: what they run, and how they are."),
     "queues": Row("queues:queues", _SERVICE, "The queues and how full they are."),
 }
 
-WORKER_COMMANDS: dict[str, Row] = {}
+_STEER_WORKERS = "Steer workers that run"
+
+WORKER_COMMANDS: dict[str, Row] = {
+    "drain": Row("steer:drain", _STEER_WORKERS, "Let them take nothing more; what runs goes on."),
+    "resume": Row("steer:resume", _STEER_WORKERS, "Let drained ones take again."),
+    "stop": Row("steer:stop", _STEER_WORKERS, "Let them end, as SIGTERM does."),
+    "queues": Row("steer:queues", _STEER_WORKERS, "Let them take from more queues, or from fewer."),
+    "log-level": Row("steer:log_level", _STEER_WORKERS, "How much they log."),
+}
 """Those below `sched worker`."""

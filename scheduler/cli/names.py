@@ -72,4 +72,4 @@ def redis_glob(pattern: str | None) -> str:
     return f"*{pattern.replace(chr(92), chr(92) * 2)}*"
 
 
-_LISTS = {"entry": "list", "queue": "queues", "run": "runs"}
+_LISTS = {"entry": "list", "queue": "queues", "run": "runs", "worker": "workers"}

@@ -1,4 +1,4 @@
-"""`sched status`, `sched workers`, `sched reload`: the service as a whole."""
+"""`sched status` and `sched reload`: the service as a whole."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from scheduler.cli.leadership import Leader, leader_data, leader_facts, leader_o
 from scheduler.cli.moments import show_moment, show_span
 from scheduler.cli.output import Column, state_style
 from scheduler.cli.queues import QUEUE_COLUMNS, QueueView, queue_views
+from scheduler.cli.workers import Looked
 from scheduler.clock import iso
 
 if TYPE_CHECKING:
@@ -48,9 +49,12 @@ class Status(msgspec.Struct, frozen=True):
 def status(sched: Invocation) -> int:
     """Leader, beats, workers and queues at a glance; exit code 1 without a leader."""
     found = _look(sched)
-    sched.out.one(found, data=status_data, facts=lambda status: _facts(status, sched))
+    look = Looked(sched, found.workers, found.now_ms)
+    sched.out.one(
+        found, data=lambda status: status_data(status, look), facts=lambda status: _facts(status, sched, look)
+    )
     if not sched.wants_json:
-        _tables(sched, found)
+        _tables(sched, found, look)
     if found.leader is None:
         say(f"sched: {found.trouble}")
     return Exit.FAILED if found.leader is None else Exit.OK
@@ -74,12 +78,12 @@ def _look(sched: Invocation) -> Status:
     )
 
 
-def status_data(status: Status) -> dict[str, Any]:
+def status_data(status: Status, look: Looked) -> dict[str, Any]:
     """``{leader, beats, workers, queues, clock_skew_s}`` and the newest load of the schedule files."""
     return {
         "leader": leader_data(status.leader),
         "beats": [_beat_data(beat) for beat in status.beats],
-        "workers": [worker_data(worker) for worker in status.workers],
+        "workers": [look.data(worker) for worker in status.workers],
         "queues": {
             queue.name: {"ready": queue.ready, "delayed": queue.delayed, "in_flight": queue.in_flight}
             for queue in status.queues
@@ -143,7 +147,7 @@ def _alerts_text(alerts: Sequence[Alert]) -> str:
     return "\n".join(lines)
 
 
-def _facts(status: Status, sched: Invocation) -> Iterator[tuple[str, str]]:
+def _facts(status: Status, sched: Invocation, look: Looked) -> Iterator[tuple[str, str]]:
     yield from leader_facts(status.leader, sched) if status.leader else (("leader", "none"),)
     load = status.load
     yield "schedules", f"loaded {show_moment(load.at_ms, sched.zone)} by {load.by}" if load.at_ms else "never loaded"
@@ -151,19 +155,20 @@ def _facts(status: Status, sched: Invocation) -> Iterator[tuple[str, str]]:
     yield "alerts", _alerts_text(status.alerts)
     yield "need files", _overdue_text(status.beats)
     yield "differing", _files_text(status)
+    yield from look.facts()
     yield "paused", f"{status.paused} {'entry' if status.paused == 1 else 'entries'}" if status.paused else ""
     if abs(status.clock_skew_s) >= SKEW_SHOWN_S:
         where = "ahead of" if status.clock_skew_s > 0 else "behind"
         yield "clock", f"this host is {abs(status.clock_skew_s):.3f} s {where} Redis, whose clock decides"
 
 
-def _tables(sched: Invocation, status: Status) -> None:
+def _tables(sched: Invocation, status: Status, look: Looked) -> None:
     if status.beats:
         sched.out.gap()
         sched.out.many(status.beats, data=_beat_data, columns=_beat_columns(status.now_ms))
     sched.out.gap()
     if status.workers:
-        sched.out.many(status.workers, data=worker_data, columns=_worker_columns(sched))
+        sched.out.many(look.found, data=look.data, columns=look.columns())
     else:
         say("sched: no worker lives: what is promoted waits")
     if status.queues:
@@ -196,47 +201,6 @@ def _beat_columns(now_ms: int) -> list[Column[BeatInfo]]:
         Column("VERSION", lambda beat: beat.version, spare=True),
         Column("TZDATA", lambda beat: beat.tzdata, spare=True),
         Column("SEEN", lambda beat: f"{show_span(max(0, now_ms - beat.seen_ms))} ago"),
-    ]
-
-
-@click.command("workers", cls=Command)
-@click.pass_obj
-def workers(sched: Invocation) -> None:
-    """The live workers and what they hold.
-
-    One that died stays until its lease has run out and another worker has put back what it held.
-    """
-    found = sched.store.sessions.workers()
-    if not found:
-        say("sched: no worker lives; start one with `sched worker`")
-    sched.out.many(found, data=worker_data, columns=_worker_columns(sched))
-
-
-def worker_data(worker: LiveWorker) -> dict[str, Any]:
-    """A worker, for programs; `held` counts the messages under its lease."""
-    info = worker.info
-    return {
-        "name": info.name,
-        "host": info.host,
-        "pid": info.pid,
-        "queues": list(info.queues),
-        "concurrency": info.concurrency,
-        "pool": info.pool,
-        "version": info.version,
-        "started_at": iso(info.started_ms) if info.started_ms else None,
-        "held": len(worker.held),
-        "session": worker.session,
-    }
-
-
-def _worker_columns(sched: Invocation) -> list[Column[LiveWorker]]:
-    return [
-        Column("WORKER", lambda worker: worker.info.name),
-        Column("HOST", lambda worker: f"{worker.info.host}:{worker.info.pid}"),
-        Column("QUEUES", lambda worker: ",".join(worker.info.queues), wide=True),
-        Column("POOL", lambda worker: f"{worker.info.pool}×{worker.info.concurrency}"),
-        Column("HOLDS", lambda worker: str(len(worker.held))),
-        Column("SINCE", lambda worker: show_moment(worker.info.started_ms // 1000 * 1000, sched.zone), spare=True),
     ]
 
 
