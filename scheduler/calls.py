@@ -24,9 +24,11 @@ from scheduler.exchange import Exchange, Queue
 from scheduler.home import Home
 from scheduler.model import Ack, Catchup, Overlap
 from scheduler.options import Expires, TaskOptions, name_complaint, read_headers
+from scheduler.publishing import About, announced, published
 from scheduler.result import AsyncResult
 from scheduler.routes import Said, read_said
 from scheduler.routing import said_by
+from scheduler.signals import after_task_publish, before_task_publish
 from scheduler.timing.duration import parse_duration_ms
 from scheduler.wire import (
     FLAG_EARLY,
@@ -146,13 +148,21 @@ def make_messages(
     ttl_ms = config.result_expires_ms if options.result_expires_ms is None else options.result_expires_ms
     request = current_request()
     id_ = call.task_id or new_id()
+    headers = dict(call.headers) if call.headers else {}
+    if before_task_publish.receivers:
+        headers = announced(
+            About(
+                id_, task, call.args, call.kwargs or {}, headers, destination.queues[0], priority, at_ms, expires_ms,
+                request.root_id or request.id, request.id,
+            )
+        )  # fmt: skip
     payload = Payload(
         args=msgspec.Raw(encode_arguments(task, call.args)) if call.args else _NO_ARGUMENTS,
         kwargs=msgspec.Raw(encode_keywords(task, call.kwargs)) if call.kwargs else _NO_KEYWORDS,
         eta_ms=at_ms or None,
         root_id=request.root_id or request.id,
         parent_id=request.id,
-        headers=dict(call.headers) if call.headers else {},
+        headers=headers,
     )
     messages = []
     for nth, queue in enumerate(destination.queues):
@@ -276,7 +286,7 @@ def _plain_payload(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes | No
 
 def envelope_of(task: str, home: Home, options: TaskOptions) -> Envelope | None:
     """The envelope for plain calls of *task*; None where a route looks at arguments or several queues get it, or within a run."""
-    if not current_request().called_directly:
+    if not current_request().called_directly or before_task_publish.receivers:
         return None
     found: Envelope | None = home.envelopes.get(task)
     if found is None or found.options is not options:
@@ -312,6 +322,8 @@ def send_one(message: NewMessage, home: Home, *, own_id: bool = False) -> AsyncR
         return send((message,), home)[0]
     # Its id is fresh, so it may stand for the call too.
     home.store.queues.enqueue((message,), call_id=message.id)
+    if after_task_publish.receivers:
+        published((message,))
     return AsyncResult(message.id, home)
 
 
@@ -355,6 +367,8 @@ def send(messages: Sequence[NewMessage], home: Home, *, pauses_s: Sequence[float
         # One id for all tries of a chunk: a reply that was lost does not make it two.
         accepted = patiently(partial(home.store.queues.enqueue, chunk, call_id=new_id()), pauses_s)
         refused += [message.id for message, fresh in zip(chunk, accepted, strict=True) if not fresh]
+        if after_task_publish.receivers:
+            published(message for message, fresh in zip(chunk, accepted, strict=True) if fresh)
     if refused:
         raise RefusedError(
             f"{'run' if len(refused) == 1 else 'runs'} {', '.join(refused[:5])}{' …' if len(refused) > 5 else ''}: "
