@@ -38,6 +38,9 @@ URL_SCHEMES = ("redis", "rediss", "unix")
 CALLABLE_PATTERN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 """``schedules.ops:page``"""
 ALERT_HOOKS_MAX = 20
+MEMORY_BYTES_MIN = 16 << 20
+THREADS_DEFAULT = 10
+COROUTINES_DEFAULT = 1000
 POOLS = ("prefork", "solo")
 SERIALIZERS = ("json",)
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
@@ -97,8 +100,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     max_deliveries: int = 5
     history: int = 20
     concurrency: int = 0
-    """Children of a worker. 0: one for each processor that this process may use."""
+    """How many tasks a worker runs at once. 0: what suits its pool, see `default_concurrency`."""
     pool: str = "prefork"
+    max_tasks_per_child: int = 0
+    """A child that was given so many messages is replaced. 0: never."""
+    max_memory_per_child: int = 0
+    """A child with more bytes of resident memory is replaced after what it runs. 0: never."""
     state_dir: Path = Path(".steadybeat")
     log_level: str = "info"
     task_serializer: str = "json"
@@ -126,7 +133,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         if not self.default_routing_key:
             msgspec.structs.force_setattr(self, "default_routing_key", self.default_queue)
         if not self.concurrency:
-            msgspec.structs.force_setattr(self, "concurrency", len(os.sched_getaffinity(0)))
+            msgspec.structs.force_setattr(self, "concurrency", default_concurrency(self.pool))
         if complaints := _contradictions(self):
             raise ConfigError(complaints)
 
@@ -209,6 +216,15 @@ def load_config(
     reading.read_all({k: v for k, v in (overrides or {}).items() if v is not None}, origin="", folder=folder)
     reading.add_defaults(environ, folder)
     return reading.config()
+
+
+def default_concurrency(pool: str) -> int:
+    """How many tasks a worker of *pool* runs at once where nobody says."""
+    if pool == "threads":
+        return THREADS_DEFAULT
+    if pool == "async":
+        return COROUTINES_DEFAULT
+    return 1 if pool == "solo" else len(os.sched_getaffinity(0))
 
 
 def redact_url(url: str) -> str:
@@ -343,6 +359,26 @@ def _integer(low: int, high: int) -> _Reader:
         return value
 
     return read
+
+
+def _memory(value: Any, place: _Place) -> int:
+    """Bytes: text with a unit, or a number of KiB as in Celery."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*([0-9]{1,12}(?:\.[0-9]{1,3})?)\s*(?:([KMGT]?)(I?)B)?\s*", value.upper())
+        if match is None:
+            raise ValueError(f"{place.name} {value!r}: expected a size such as 200MB, or a number of KiB")
+        number, unit, binary = match.groups()
+        power = 1 if unit is None else " KMGT".index(unit or " ")
+        size: float = float(number) * (1024 if unit is None or binary else 1000) ** power
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        size = value * 1024.0
+    else:
+        raise ValueError(f"{place.name} {value!r}: expected a size such as 200MB, or a number of KiB")
+    if size and not MEMORY_BYTES_MIN <= size <= 1 << 50:
+        raise ValueError(
+            f"{place.name} {value!r}: a child needs {MEMORY_BYTES_MIN >> 20} MiB to begin with; 0 for no limit"
+        )
+    return round(size)
 
 
 def _duration(low_ms: int, high_ms: int) -> _Reader:
@@ -510,8 +546,10 @@ SETTINGS: Mapping[str, tuple[str, _Reader]] = {
     "unknown_task_grace": ("unknown_task_grace_ms", _duration(0, 365 * _DAY_MS)),
     "max_deliveries": ("max_deliveries", _integer(1, 1000)),
     "history": ("history", _integer(1, 1000)),
-    "concurrency": ("concurrency", _integer(1, 1024)),
+    "concurrency": ("concurrency", _integer(1, 10_000)),
     "pool": ("pool", _one_of(POOLS)),
+    "max_tasks_per_child": ("max_tasks_per_child", _integer(0, 1_000_000_000)),
+    "max_memory_per_child": ("max_memory_per_child", _memory),
     "state_dir": ("state_dir", _path),
     "log_level": ("log_level", _one_of(LOG_LEVELS)),
     "task_serializer": ("task_serializer", _one_of(SERIALIZERS)),

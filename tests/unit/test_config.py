@@ -209,3 +209,23 @@ def test_a_hooks_secret_is_never_shown() -> None:
     assert "('https://hooks.example.com:8443/…', 'schedules.ops:page')" in repr(config)
     assert "secret" not in repr(config)
     assert "pw" not in repr(config)
+
+
+@pytest.mark.parametrize(
+    ("said", "size_bytes"),
+    [("200MB", 200_000_000), ("200 MiB", 209_715_200), (131_072, 134_217_728), ("262144", 268_435_456), (0, 0)],
+)
+def test_memory_is_a_size_or_a_number_of_kib(said: object, size_bytes: int, tmp_path: Path) -> None:
+    """Text with a unit as people write it; a bare number as Celery reads it."""
+    config = load_config(overrides={"max_memory_per_child": said}, environ={}, cwd=tmp_path)
+    assert config.max_memory_per_child == size_bytes
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [("much", "expected a size such as 200MB, or a number of KiB"), ("3KB", "needs 16 MiB"), (True, "expected a size")],
+)
+def test_what_is_no_memory_is_refused(said: object, why: str, tmp_path: Path) -> None:
+    """A limit below what a child starts with would replace children for ever."""
+    with pytest.raises(ConfigError, match=why):
+        load_config(overrides={"max_memory_per_child": said}, environ={}, cwd=tmp_path)
