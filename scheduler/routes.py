@@ -205,7 +205,7 @@ def _shown(key: object) -> str:
 
 
 def _callable(function: Callable[..., object]) -> Rule:
-    name = getattr(function, "__qualname__", type(function).__qualname__)
+    name = getattr(function, "__name__", type(function).__name__)
 
     def answer(asked: Asked) -> Said | None:
         what = f"routes: {name} for task {asked.name!r}"
@@ -219,7 +219,7 @@ def _callable(function: Callable[..., object]) -> Rule:
 
 def _router(router: Any) -> Rule:
     """Of an object as Celery had them before version 4."""
-    name = f"{type(router).__qualname__}.route_for_task"
+    name = f"{type(router).__name__}.route_for_task"
 
     def answer(asked: Asked) -> Said | None:
         what = f"routes: {name} for task {asked.name!r}"

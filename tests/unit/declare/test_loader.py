@@ -309,8 +309,9 @@ def test_a_route_that_fails_is_a_mistake_of_its_entries(write: Write) -> None:
 
     folder = write(a='from scheduler import every, schedule\n@schedule(every("5s"))\ndef f(): ...\n')
     [line] = told(load(folder, Config(routes=route)))
-    assert line.startswith("schedules/a.py:2: entry 'a.f': routes: ")
-    assert line.endswith(".route for task 'a.f' raised KeyError: 'a.f'; mend the callable")
+    assert (
+        line == "schedules/a.py:2: entry 'a.f': routes: route for task 'a.f' raised KeyError: 'a.f'; mend the callable"
+    )
     [line] = told(load(folder, Config(routes=lambda *_, **__: "no queue")))
     assert "routes: <lambda> for task 'a.f': queue 'no queue': use 1–128" in line.replace(
         "test_a_route_that_fails_is_a_mistake_of_its_entries.<locals>.", ""
