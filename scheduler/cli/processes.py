@@ -65,34 +65,51 @@ def _name(given: str | None) -> str:
 
 @click.command("worker", cls=CommandGroup, table=WORKER_COMMANDS)
 @click.option(
-    "-Q", "--queues", metavar="A,B", help="Take from these, in this order (default: every queue that is named)."
+    "-Q",
+    "--queues",
+    metavar="A,B",
+    help="Take from these, in this order (default: the declared ones, or all that are named).",
 )
+@click.option("-X", "--exclude-queues", "exclude", metavar="A,B", help="Never take from these.")
 @click.option("-c", "--concurrency", metavar="N", help="How many tasks at once (default: one for each processor).")
 @click.option("-n", "--name", "--hostname", metavar="NAME", help="What others call it (default: host and process).")
 @click.option("-P", "--pool", metavar="POOL", help="prefork (default) or solo.")
 @click.option("-B", "--beat", "with_beat", is_flag=True, help="Run a beat beside it, stopped with it.")
 @_LOG_LEVEL
 @click.pass_obj
-def worker(sched: Invocation, /, name: str | None, with_beat: bool, **settings: str | None) -> int:
+def worker(
+    sched: Invocation,
+    /,
+    queues: str | None,
+    exclude: str | None,
+    name: str | None,
+    with_beat: bool,
+    **settings: str | None,
+) -> int:
     """Run a worker: it takes messages from its queues, runs them, and records the results.
 
     SIGTERM stops it after the running tasks, SIGQUIT at once.
     """
     _override(sched, **settings)
     told = _configure_log(sched)
-    work = partial(_worker, sched, None if name is None else _name(name), told)
+    work = partial(
+        _worker, sched, None if name is None else _name(name), told, queues=queues or "", exclude=exclude or ""
+    )
     if not with_beat:
         return work()
     return run_together([_guarded(sched, work), _guarded(sched, partial(_beat, sched, _name(name)))])
 
 
-def _worker(sched: Invocation, name: str | None, told: bool) -> int:
+def _worker(sched: Invocation, name: str | None, told: bool, *, queues: str, exclude: str) -> int:
     from worker.process import run_worker  # noqa: PLC0415
 
     loaded = sched.load()
     for mistake in loaded.mistakes:
         say(f"sched: {mistake}")
-    return run_worker(sched.config, loaded.tasks, name=name, entries=loaded.registry.entries.values(), show_runs=told)
+    return run_worker(
+        sched.config, loaded.tasks, name=name, queues=queues, exclude=exclude,
+        entries=loaded.registry.entries.values(), show_runs=told,
+    )  # fmt: skip
 
 
 def _guarded(sched: Invocation, service: Callable[[], int]) -> Callable[[], int]:
