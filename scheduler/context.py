@@ -26,6 +26,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         root_id: The run that the whole family descends from; its own id where nobody called it from a task.
         parent_id: The run that called this one, or None.
         options: What its entry says itself of retries and limits, or None.
+        session: The session of its worker, under whose lease it runs.
     """
 
     id: str = ""
@@ -44,6 +45,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     parent_id: str | None = None
     headers: dict[str, Any] = msgspec.field(default_factory=dict)
     options: RunOptions | None = None
+    session: str = ""
 
     @property
     def called_directly(self) -> bool:

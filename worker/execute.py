@@ -146,6 +146,9 @@ class Executor:
         chance: Draws from 0 to 1, for the jitter of retries.
         soft_limit: Within it, `SoftTimeLimitExceeded` is raised in the thread that entered it, after so many ms.
         wait_for: Runs a coroutine to its end, in the calling thread.
+
+    Attributes:
+        session: Under whose lease the messages stand that it is given.
     """
 
     def __init__(
@@ -165,6 +168,7 @@ class Executor:
         self._hard_limits_ms = {name: task.options.time_limit_ms or 0 for name, task in tasks.items()}
         self._config = config
         self._worker = worker
+        self.session = ""
         self._server_ms = server_ms
         self._chance = chance
         self._pid = os.getpid()
@@ -274,7 +278,7 @@ class Executor:
 
     def _request(self, attempt: Attempt) -> context.Request:
         return LazyRequest(
-            attempt.message, attempt.header, attempt.payload, attempt.args, attempt.kwargs, self._worker
+            attempt.message, attempt.header, attempt.payload, attempt.args, attempt.kwargs, self._worker, self.session
         ).as_request()
 
     def _before(self, attempt: Attempt) -> None:

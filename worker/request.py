@@ -17,13 +17,20 @@ class LazyRequest:
     Building the real one takes longer than running a short task.
     """
 
-    __slots__ = ("_args", "_header", "_kwargs", "_message", "_payload", "_real", "_worker")
+    __slots__ = ("_args", "_header", "_kwargs", "_message", "_payload", "_real", "_session", "_worker")
 
     def __init__(  # noqa: PLR0917 - made for every run
-        self, message: Message, header: Header, payload: Payload, args: list[Any], kwargs: dict[str, Any], worker: str
+        self,
+        message: Message,
+        header: Header,
+        payload: Payload,
+        args: list[Any],
+        kwargs: dict[str, Any],
+        worker: str,
+        session: str,
     ) -> None:
         self._message, self._header, self._payload = message, header, payload
-        self._args, self._kwargs, self._worker = args, kwargs, worker
+        self._args, self._kwargs, self._worker, self._session = args, kwargs, worker, session
         self._real: Request | None = None
 
     def __getattr__(self, name: str) -> Any:
@@ -62,4 +69,5 @@ class LazyRequest:
             parent_id=payload.parent_id or None,
             headers=payload.headers,
             options=payload.run,
+            session=self._session,
         )

@@ -74,7 +74,8 @@ With a bound or a lifetime
                                    10,000 and about 64 MiB at most
     {ns}:failed_messages   hash    id → body, as long as it is in `failed`; for `sched retry`
     {ns}:waited            zset    id scored by when its waiter gives up       AsyncResult.get; trimmed by end; 60 s
-    {ns}:r:ID              string  ResultRecord                                end; its own TTL (`result_expires`)
+    {ns}:r:ID              string  ResultRecord                                end, progress, retry; its own TTL
+                                                                               (`result_expires`)
     {ns}:c:ID              string  a call that was carried out                 enqueue, trigger, backfill; 60 s, of a
                                                                                caller's own key a day
     {ns}:o:ID              hash    session → Answer to order ID; 10 min        answer

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
+from collections.abc import Generator, Sequence
+from contextlib import closing, suppress
 from typing import Any
 
 import msgspec
 from redis import exceptions as failures
 
-from scheduler.errors import ResultTimeoutError, StoreRefusedError, StoreUnavailableError
+from scheduler.errors import RefusedError, ResultTimeoutError, StoreRefusedError, StoreUnavailableError
 from scheduler.model import READY_STATES, ResultRecord, State
 from scheduler.store.connection import Connection
 from scheduler.store.keys import Keys
+from scheduler.store.progress import Progress, Report
 
 LOOK_AGAIN_S = 1.0
 """How long a waiter sleeps at most before it looks for itself: a lost connection loses the call."""
@@ -26,25 +28,52 @@ class Results:
     def __init__(self, connection: Connection, keys: Keys) -> None:
         self._connection = connection
         self._keys = keys
+        self._progress = Progress(connection, keys)
 
     def get(self, id_: str) -> ResultRecord | None:
         """The record of run *id_*, or None while there is none (or no longer)."""
         data = self._connection.call("GET", self._keys.result(id_))
         return None if data is None else _decode(data)
 
+    def get_many(self, ids: Sequence[str]) -> list[ResultRecord | None]:
+        """The record of each, in one round trip."""
+        if not ids:
+            return []
+        found = self._connection.call("MGET", *map(self._keys.result, ids))
+        return [None if data is None else _decode(data) for data in found]
+
     def state(self, id_: str) -> str:
         """The state of run *id_*; an id that nobody knows is PENDING, as in Celery."""
         record = self.get(id_)
-        if record is not None:
-            return record.state
+        return self.state_without_record(id_) if record is None else record.state
+
+    def state_without_record(self, id_: str) -> str:
+        """
+        The state of run *id_*, of which nothing is kept: STARTED if a worker has it, else PENDING.
+
+        Whoever asks pays for that: no start is written down.
+        """
         sessions = self._connection.call("HKEYS", self._keys.sessions)
         held = self._connection.pipeline([("HEXISTS", self._keys.held(session.decode()), id_) for session in sessions])
         return State.STARTED if any(held) else State.PENDING
 
-    def put_state(self, id_: str, state: str, meta: bytes, ttl_ms: int) -> None:
-        """Record a state of the task's own, with *meta* (JSON), while it runs."""
-        record = ResultRecord(state=state, meta=msgspec.Raw(meta))
-        self._connection.call("SET", self._keys.result(id_), msgspec.json.encode(record), "PX", ttl_ms)
+    def put_state(self, id_: str, state: str, meta: bytes, ttl_ms: int, *, session: str | None = None) -> None:
+        """
+        Record a state of the task's own, with *meta* (JSON), while the run lasts; soon, and not more than some times a second.
+
+        Args:
+            session: Under whose lease the caller is the run; what it says when that is lost is dropped. None: the caller
+                speaks of somebody else's run, and the state is written at once.
+
+        Raises:
+            RefusedError: Of somebody else's run: it is over, or there is none.
+            StoreError: Of somebody else's run: Redis did not write it.
+        """
+        record = msgspec.json.encode(ResultRecord(state=state, meta=msgspec.Raw(meta)))
+        if session is not None:
+            self._progress.report(Report(id_, record, ttl_ms, session))
+        elif not self._progress.tell(Report(id_, record, ttl_ms, "")):
+            raise RefusedError(f"run {id_} is over, or there is none: its state cannot be changed any more")
 
     def forget(self, id_: str) -> None:
         """Remove the record of run *id_*."""
@@ -52,34 +81,49 @@ class Results:
 
     def wait(self, id_: str, timeout_s: float | None) -> ResultRecord:
         """
-        The record of run *id_*, as soon as it is over.
+        The record of run *id_*, as soon as it is over. See `looks`.
 
-        Woken by the script that ends the run; looks for itself once a second besides. Leaves no key and no channel behind.
+        Raises:
+            ResultTimeoutError: Not over within *timeout_s*.
+        """
+        record = None
+        with closing(self.looks(id_, timeout_s)) as looks:
+            for look in looks:
+                record = look
+        assert record is not None  # the last look is
+        return record
+
+    def looks(
+        self, id_: str, timeout_s: float | None, *, look_s: float = LOOK_AGAIN_S
+    ) -> Generator[ResultRecord | None, None, None]:
+        """
+        What is kept of run *id_*, whenever it may have changed; the last one is the record of its end.
+
+        Woken by the scripts that end the run or report of it; looks for itself each *look_s* besides. Leaves no key, no channel and
+        no connection behind; to be closed by who does not go to the end.
 
         Raises:
             ResultTimeoutError: Not over within *timeout_s*.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        record = self._done(id_)
-        if record is not None:
-            return record
+        record = self.get(id_)
+        yield record
+        if record is not None and record.state in READY_STATES:
+            return
         waiter = _Waiter(self._connection, self._keys, id_)
         try:
             while True:
                 waiter.stand_by()
-                record = self._done(id_)
-                if record is not None:
-                    return record
-                left_s = LOOK_AGAIN_S if deadline is None else min(LOOK_AGAIN_S, deadline - time.monotonic())
+                record = self.get(id_)
+                yield record
+                if record is not None and record.state in READY_STATES:
+                    return
+                left_s = look_s if deadline is None else min(look_s, deadline - time.monotonic())
                 if left_s <= 0:
                     raise ResultTimeoutError(f"run {id_} is not over after {timeout_s:g} s; it goes on")
                 waiter.sleep(left_s)
         finally:
             waiter.close()
-
-    def _done(self, id_: str) -> ResultRecord | None:
-        record = self.get(id_)
-        return record if record is not None and record.state in READY_STATES else None
 
 
 class _Waiter:
@@ -90,11 +134,16 @@ class _Waiter:
         self._keys = keys
         self._id = id_
         self._subscription: Any = None
+        self._announced_mono_s = 0.0
 
     def stand_by(self) -> None:
         """Be subscribed and announced; to be followed by a look, as the run may have ended before."""
+        now = time.monotonic()
+        if self._subscription is not None and now < self._announced_mono_s + LOOK_AGAIN_S:
+            return
         if self._subscription is None:
             self._subscribe()
+        self._announced_mono_s = now
         seconds, micros = self._source.call("TIME")
         until_ms = int(seconds) * 1000 + int(micros) // 1000 + int(LOOK_AGAIN_S * 2000) + WAITER_GRACE_MS
         waited = self._keys.waited
@@ -111,7 +160,7 @@ class _Waiter:
             raise StoreUnavailableError(f"no answer from Redis at {self._source.where}: {error}") from None
 
     def sleep(self, seconds: float) -> None:
-        """Until the run has ended, or *seconds* have passed."""
+        """Until the run has ended or reported something, or *seconds* have passed."""
         try:
             if self._subscription.can_read(timeout=seconds):
                 self._subscription.read_response()

@@ -307,7 +307,7 @@ class _EagerStore:
         """See `Results.state`."""
         return self._stage.state(id_)
 
-    def put_state(self, id_: str, state: str, meta: bytes, ttl_ms: int) -> None:  # noqa: ARG002 - the store's signature
+    def put_state(self, id_: str, state: str, meta: bytes, ttl_ms: int, *, session: str | None = None) -> None:  # noqa: ARG002 - the store's signature
         """See `Results.put_state`."""
         self._stage.records[id_] = ResultRecord(state=state, meta=msgspec.Raw(meta))
 

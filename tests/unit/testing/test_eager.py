@@ -84,7 +84,7 @@ def test_arguments_and_results_pass_through_the_wire(app: App) -> None:
             same.delay(object())
         with pytest.raises(TypeError, match="missing a required argument"):
             same.delay()
-        with pytest.raises(NotEncodableError, match="its result, a object"):
+        with pytest.raises(NotEncodableError, match="its result cannot be sent as JSON: it is an object"):
             odd.delay().get()
 
 
