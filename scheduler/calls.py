@@ -163,6 +163,7 @@ def make_messages(
         root_id=request.root_id or request.id,
         parent_id=request.id,
         headers=headers,
+        way=(destination.exchange, destination.routing_key) if destination.exchange else None,
     )
     messages = []
     for nth, queue in enumerate(destination.queues):
@@ -285,7 +286,7 @@ def _plain_payload(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes | No
 
 
 def envelope_of(task: str, home: Home, options: TaskOptions) -> Envelope | None:
-    """The envelope for plain calls of *task*; None where a route looks at arguments or several queues get it, or within a run."""
+    """The envelope for plain calls of *task*; None where a route looks at arguments or an exchange leads on, or within a run."""
     if not current_request().called_directly or before_task_publish.receivers:
         return None
     found: Envelope | None = home.envelopes.get(task)
@@ -294,8 +295,8 @@ def envelope_of(task: str, home: Home, options: TaskOptions) -> Envelope | None:
         if home.router.asks_callables and not said.names_a_place:
             return None
         destination = home.router.destination(task, (said,))
-        if len(destination.queues) > 1:
-            return None
+        if destination.exchange:
+            return None  # it may be several messages, and each says which way it came
         priority = home.config.task_priority if destination.priority is None else destination.priority
         found = home.envelopes[task] = Envelope(task, destination.queues[0], priority, home, options)
     return found

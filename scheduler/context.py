@@ -22,7 +22,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         scheduled_for: The due time of the fire, aware, in UTC; None for a call.
         eta: The moment it was asked to start, aware, in UTC.
         hostname: The worker.
-        delivery_info: ``{"queue": …, "priority": …, "redelivered": …}``.
+        delivery_info: ``{"queue": …, "exchange": …, "routing_key": …, "priority": …, "redelivered": …}``. Where no exchange led to
+            the queue it is "", and the routing key the queue's name, as in AMQP.
         root_id: The run that the whole family descends from; its own id where nobody called it from a task.
         parent_id: The run that called this one, or None.
         options: What its entry says itself of retries and limits, or None.

@@ -127,6 +127,8 @@ class Payload(msgspec.Struct, frozen=True, omit_defaults=True, rename={"root_id"
     headers: dict[str, Any] = {}
     run: RunOptions | None = None
     """Goes with `FLAG_RUN`: what the entry says itself of retries and limits."""
+    way: tuple[str, str] | None = None
+    """The exchange and routing key that led to its queue, where a call went that way."""
 
 
 def encode_header(header: Header) -> bytes:

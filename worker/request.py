@@ -47,6 +47,7 @@ class LazyRequest:
 
     def _build(self) -> Request:
         message, header, payload = self._message, self._header, self._payload
+        exchange, routing_key = payload.way or ("", header.queue)
         due_at = from_ms(header.due_ms) if header.due_ms else None
         return Request(
             id=message.id,
@@ -62,6 +63,8 @@ class LazyRequest:
             hostname=self._worker,
             delivery_info={
                 "queue": header.queue,
+                "exchange": exchange,
+                "routing_key": routing_key,
                 "priority": header.priority,
                 "redelivered": message.losses > 0,
             },

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from scheduler.config import SETTINGS, Config
+from scheduler.exchange import Queue
 
 CLOCK_TICKS_S = 1 / os.sysconf("SC_CLK_TCK")
 
@@ -181,6 +182,17 @@ class Process:
             return
 
 
+def _written(queue: Queue) -> dict[str, object]:
+    """*queue* as files write it."""
+    ways = [
+        {"routing_key": way.routing_key}
+        | ({"exchange": way.exchange.name, "type": way.exchange.type} if way.exchange else {})
+        for way in queue.bindings
+    ]
+    limits = {"max_length": queue.max_length, "overflow": queue.overflow, "concurrency": queue.concurrency}
+    return {"name": queue.name, "bindings": ways} | limits
+
+
 def environment(config: Config) -> dict[str, str]:
     """*config* as the variables that `load_config` reads: what differs from the defaults, and where Redis is."""
     usual = Config(redis_url=config.redis_url)
@@ -192,6 +204,8 @@ def environment(config: Config) -> dict[str, str]:
             continue
         if field.endswith("_ms"):
             found[f"SCHED_{name.upper()}"] = f"{value}ms"
+        elif field == "queues":
+            found["SCHED_QUEUES"] = msgspec.json.encode([_written(queue) for queue in value]).decode()
         elif isinstance(value, tuple):
             found[f"SCHED_{name.upper()}"] = ",".join(value)
         elif isinstance(value, dict):
