@@ -117,7 +117,7 @@ class CommandGroup(Command, _Table):
         name, command, rest = super().resolve_command(ctx, args)
         for param in self._own_options(ctx):
             if param.name and ctx.get_parameter_source(param.name) is click.core.ParameterSource.COMMANDLINE:
-                raise click.UsageError(f"{param.opts[-1]} is for `{ctx.command_path}` itself, not for {name!r}", ctx)
+                raise click.UsageError(f"{param.opts[0]} is for `{ctx.command_path}` itself, not for {name!r}", ctx)
         return name, command, rest
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

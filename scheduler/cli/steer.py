@@ -68,8 +68,8 @@ def drain(
     """
     from scheduler.store.orders import Verb, new_order  # noqa: PLC0415
 
-    found = _chosen(sched, names, all_)
     timeout_s = _timeout_s(timeout)
+    found = _chosen(sched, names, all_)
     began = time.monotonic()
     replies = give(sched, new_order(Verb.DRAIN, by=who()), found, _answer_s(wait, timeout_s), reason)
     code = show(sched, replies)
@@ -106,8 +106,8 @@ def stop(
     """
     from scheduler.store.orders import Fate, Verb, new_order  # noqa: PLC0415
 
-    found = _chosen(sched, names, all_)
     timeout_s = _timeout_s(timeout)
+    found = _chosen(sched, names, all_)
     began = time.monotonic()
     replies = [
         # Whoever has ended meanwhile has done what was asked for.
@@ -163,7 +163,7 @@ def queues(sched: Invocation, change: str, words: tuple[str, ...], *, all_: bool
 
     queues = tuple(queue for word in rest for queue in word.split(",") if queue)
     if not queues:
-        raise click.UsageError("a QUEUE is missing")
+        raise click.UsageError("give a QUEUE")
     if complaints := [complaint for queue in queues if (complaint := queue_complaint(queue))]:
         raise click.UsageError("; ".join(complaints))
     return _order(sched, f"queues {change}", names, all_=all_, queues=queues, **options)
@@ -178,7 +178,7 @@ def log_level(sched: Invocation, words: tuple[str, ...], *, all_: bool, **option
 
     names, rest = _split(words, all_, "LEVEL")
     if _single(rest, "LEVEL").lower() not in LOG_LEVELS:
-        raise click.UsageError(f"LEVEL {rest[0]!r}: use {', '.join(LOG_LEVELS)}")
+        raise click.UsageError(f"log level {rest[0]!r}: use {', '.join(LOG_LEVELS)}")
     return _order(sched, "log-level", names, all_=all_, level=rest[0].lower(), **options)
 
 
@@ -285,10 +285,9 @@ def _order(
 ) -> int:
     from scheduler.store.orders import Verb, new_order  # noqa: PLC0415
 
+    timeout_s = _timeout_s(timeout)
     found = _chosen(sched, names, all_)
-    return show(
-        sched, give(sched, new_order(Verb(verb), by=who(), **fields), found, _timeout_s(timeout) or ANSWER_S, reason)
-    )
+    return show(sched, give(sched, new_order(Verb(verb), by=who(), **fields), found, timeout_s or ANSWER_S, reason))
 
 
 def _resize(
@@ -297,7 +296,7 @@ def _resize(
     names, rest = _split(words, all_, "N")
     text = _single(rest or ([default] if default else []), "N")
     if not text.isdecimal() or not 1 <= int(text) <= 10_000:
-        raise click.UsageError(f"N {text!r}: expected a whole number above 0")
+        raise click.UsageError(f"{text!r} for N: give a whole number above 0")
     return _order(sched, verb, names, all_=all_, number=int(text), **options)
 
 
@@ -321,7 +320,7 @@ def _split(words: Sequence[str], all_: bool, what: str) -> tuple[list[str], list
 
 def _single(rest: Sequence[str], what: str) -> str:
     if len(rest) != 1:
-        raise click.UsageError(f"{what} is missing" if not rest else f"expected one {what}, got {' '.join(rest)}")
+        raise click.UsageError(f"give {what}" if not rest else f"give one {what}, not {' '.join(rest)}")
     return rest[0]
 
 
@@ -352,7 +351,8 @@ def _tell_left(left: Sequence[LiveWorker], done: str) -> int:
     for worker in left:
         slots = worker.state.slots if worker.state else ()
         tasks = f": {', '.join(f'{slot.task} ({slot.id})' for slot in slots[:SHOWN_MAX])}" if slots else ""
-        say(f"sched: worker {worker.info.name!r} still holds {len(worker.held)} messages{tasks}")
+        held = f"{len(worker.held)} message{'' if len(worker.held) == 1 else 's'}"
+        say(f"sched: worker {worker.info.name!r} still holds {held}{tasks}")
     return Exit.TIMED_OUT
 
 
