@@ -256,7 +256,7 @@ class Skip(msgspec.Struct, frozen=True):
     note: str = ""
 
 
-class Message(msgspec.Struct, frozen=True):
+class Message(msgspec.Struct, frozen=True, gc=False):
     """
     A message as a worker took it.
 
@@ -298,7 +298,7 @@ class Standing(msgspec.Struct, frozen=True):
     armed_ms: int = 0
 
 
-class Outcome(msgspec.Struct, frozen=True, array_like=True):
+class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """
     How a run ended, ready to be written.
 
@@ -322,7 +322,7 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True):
     trace: str | None = None
 
 
-class ResultRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+class ResultRecord(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """
     What is kept of a run for `AsyncResult`.
 
@@ -337,7 +337,7 @@ class ResultRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     meta: msgspec.Raw = msgspec.Raw(b"null")
 
 
-class Run(msgspec.Struct, frozen=True, omit_defaults=True):
+class Run(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """
     One message's whole story, as people read it; also, with `count`, a stretch of due times that were skipped.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from scheduler.model import ResultRecord, Run
+from scheduler.model import ResultRecord, Run, State
 from scheduler.wire import FLAG_IGNORE_RESULT, Header
 from worker.outcome import ERROR_CHARS_MAX, TRACEBACK_CHARS_MAX, Written, ended, error_line, failed, trace_text
 
@@ -19,6 +19,19 @@ def test_an_outcome_carries_record_and_history() -> None:
     run = msgspec.json.decode(outcome.run, type=Run)
     assert (run.entry, run.due_ms, run.outcome, run.worker, run.attempt) == ("e", 90, "promoted", "w", 2)
     assert (outcome.ttl_ms, outcome.entry, outcome.state, outcome.dead) == (7_000, "e", "SUCCESS", False)
+
+
+def test_everything_stands_under_its_own_name() -> None:
+    """Histories are made by position: each field of the header and of the attempt must get where it belongs."""
+    header = Header(
+        task="t", queue="q", entry="e", due_ms=1, enqueued_ms=2, retry_of="r", backfill="b", by="me", reason="why"
+    )
+    outcome = ended(header, RUN, State.FAILURE, error="no")
+    assert msgspec.json.decode(outcome.run) == {
+        "id": "id", "entry": "e", "task": "t", "queue": "q", "state": "FAILURE", "due_ms": 1, "enqueued_ms": 2,
+        "started_ms": 100, "finished_ms": 150, "worker": "w", "attempt": 2, "error": "no", "retry_of": "r", "backfill": "b",
+        "by": "me", "reason": "why",
+    }  # fmt: skip
 
 
 def test_an_ignored_result_is_empty() -> None:
