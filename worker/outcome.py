@@ -16,7 +16,7 @@ TRACEBACK_CHARS_MAX = 20_000
 SECOND_MS = 1000
 
 _encode = msgspec.json.Encoder().encode
-_TEXTS = {state: state.value for state in State}
+_TEXTS: dict[str, str] = {state: state.value for state in State}
 """Plain texts: an enum takes longer to encode than all the rest of a record."""
 IGNORED, PROMOTED = State.IGNORED.value, OutcomeReason.PROMOTED.value
 
