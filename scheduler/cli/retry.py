@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
+import msgspec
 
 from scheduler.cli.exits import Exit
 from scheduler.cli.group import Command
@@ -17,6 +18,9 @@ from scheduler.model import Overlap, Run, State
 from scheduler.who import who
 from scheduler.wire import FLAG_FIRE, Header, decode_header, encode_header, new_id
 
+if TYPE_CHECKING:
+    from scheduler.store.audit import Note
+
 
 @click.command("retry", cls=Command)
 @click.argument("id", metavar="ID")
@@ -26,32 +30,51 @@ from scheduler.wire import FLAG_FIRE, Header, decode_header, encode_header, new_
 def retry(sched: Invocation, id: str, force: bool, reason: str) -> int:
     """Run again what has failed, as a new run with the same arguments.
 
-    The old run stays as it is; the new one names it. A run of an entry takes the entry's overlap slot: while another run
-    has not ended, it is refused with exit code 4, unless forced.
+    The old run stays as it is; the new one names it. A dead letter gives way to it, as with `sched dead requeue`. A run of an
+    entry takes the entry's overlap slot: while another run has not ended, it is refused with exit code 4, unless forced.
     """
     from scheduler.store.audit import Note  # noqa: PLC0415
-    from scheduler.store.queues import NewMessage  # noqa: PLC0415
 
     store = sched.store
     body = store.queues.failed_body(id)
     if body is None or store.queues.body(id) is not None or _ended_well(store.history.run(id)):
         _refuse(sched, id)
 
+    note = Note(verb="retry", by=who(), reason=reason, group=new_id())
+    new = repeat(sched, id, body, note=note, force=force, dead=store.dead.get(id) is not None)
+    sched.out.one(story_of(sched, new), data=story_data, facts=lambda story: story_facts(story, sched))
+    return Exit.OK
+
+
+def repeat(sched: Invocation, id: str, body: bytes, *, note: Note, force: bool, dead: bool) -> str:
+    """
+    Put *body*, the message of the ended run *id*, back on its queue as a new run; the id of that.
+
+    Args:
+        note: For the audit log: verb, by whom and why; the rest is added here.
+        dead: It is a dead letter, and gives way to the new run.
+
+    Raises:
+        RefusedError: It would fail again as it is no message; or its entry's overlap slot is held, and nobody forces it.
+    """
+    from scheduler.store.queues import NewMessage  # noqa: PLC0415
+
+    store = sched.store
+
     def in_force(entry: str) -> bool:
         record = store.registry.get(entry)
         return record is not None and record.entry is not None
 
+    now_ms = int(store.queues.time_ms())
     try:
-        header, body = repeated(
-            body, id=id, by=who(), reason=reason, now_ms=int(store.queues.time_ms()), in_force=in_force
-        )
+        header, body = repeated(body, id=id, by=note.by, reason=note.reason, now_ms=now_ms, in_force=in_force)
     except UndecodableMessageError as error:
         raise RefusedError(f"run {id} would fail again: {error}") from None
     message = NewMessage(id=new_id(), body=body, queue=header.queue, priority=header.priority)
-    note = Note(verb="retry", entry=header.entry, by=who(), reason=reason, what=f"run {message.id} repeats {id}")
-    submit(sched, message, entry=header.entry, force=force, note=note)
-    sched.out.one(story_of(sched, message.id), data=story_data, facts=lambda story: story_facts(story, sched))
-    return Exit.OK
+    if not note.what:
+        note = msgspec.structs.replace(note, entry=header.entry, what=f"run {message.id} repeats {id}")
+    submit(sched, message, entry=header.entry, force=force, note=note, instead_of=id if dead else "")
+    return message.id
 
 
 def repeated(

@@ -137,20 +137,27 @@ def call(sched: Invocation, task: str, sending: Sending, priority: int) -> int:
     return _finish(sched, sending, sent)
 
 
-def submit(sched: Invocation, message: NewMessage, *, entry: str, force: bool, note: Note | None = None) -> None:
+def submit(
+    sched: Invocation, message: NewMessage, *, entry: str, force: bool, note: Note | None = None, instead_of: str = ""
+) -> None:
     """
     Put *message* on its queue; one of an *entry* in the entry's overlap slot, with *note* for the audit log.
 
+    Args:
+        instead_of: The dead letter whose place it takes.
+
     Raises:
-        RefusedError: Another run holds the slot, and nobody forces it.
+        RefusedError: Another run holds the slot, and nobody forces it; or that dead letter is there no more.
     """
     from scheduler.byhand import held  # noqa: PLC0415
 
     queues = sched.store.queues
-    if not entry:
+    if not entry and not instead_of:
         queues.enqueue([message], call_id=new_id())
         return
-    reply = queues.trigger(message, entry=entry, force=force, call_id=new_id(), note=note)
+    reply = queues.trigger(message, entry=entry, force=force, call_id=new_id(), note=note, instead_of=instead_of)
+    if reply.gone:
+        raise RefusedError(f"dead letter {instead_of} was put back or purged meanwhile (`sched audit` says by whom)")
     if not reply.ok:
         raise RefusedError(held(entry, reply.holder))
 

@@ -145,7 +145,7 @@ class Queues:
             call_id: Nothing is started by a second call with this id.
             remembered_ms: For how long; None: `CALL_REMEMBERED_MS`.
             note: Its line in the audit log.
-            instead_of: The dead letter whose place it takes: that is kept no longer, in the same moment.
+            instead_of: The dead letter whose place it takes: that is kept no longer, in the same moment. *note* has a group then.
         """
         reply = self._connection.run(
             "trigger",

@@ -35,6 +35,10 @@ else
     push_ready(queue, tonumber(ARGV[8]), { id }, false)
     wake(queue)
 end
-if ARGV[11] ~= '' then forget_dead({ ARGV[11] }) end
-note_change(ARGV[10], now, 0)
+if ARGV[11] ~= '' then
+    forget_dead({ ARGV[11] })
+    note_many(ARGV[10], { requeued = 1 }, now, 0) -- whoever puts many back has one line for all
+else
+    note_change(ARGV[10], now, 0)
+end
 return { 'OK', '' }
