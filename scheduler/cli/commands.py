@@ -46,6 +46,7 @@ COMMANDS: dict[str, Row] = {
     "skip": Row("skip:skip", _STEER, "Leave out the next fire of an entry, and only that."),
     "cancel": Row("runs:cancel", _STEER, "Cancel a run that waits, or stop one that runs."),
     "retry": Row("retry:retry", _STEER, "Run again what has failed, as a new run."),
+    "dead": Row("dead:dead", _STEER, "Messages that were given up: list, show, put back, purge."),
     "purge": Row("queues:purge", _STEER, "End every call that waits in a queue."),
     "add": Row("add:add", _STEER, "Add an entry without a schedule file."),
     "edit": Row("edit:edit", _STEER, "Change an entry that was added so."),
@@ -56,6 +57,14 @@ COMMANDS: dict[str, Row] = {
     "workers": Row("workers:workers", _SERVICE, "The live workers: what they run, and how they are."),
     "queues": Row("queues:queues", _SERVICE, "The queues and how full they are."),
 }
+
+DEAD_COMMANDS: dict[str, Row] = {
+    "list": Row("dead:list_dead", _LOOK, "The newest of them, or those of a task, an entry, a queue."),
+    "show": Row("dead:show", _LOOK, "One of them, with its whole story."),
+    "requeue": Row("dead:requeue", _STEER, "Put them back on their queues, as new runs."),
+    "purge": Row("dead:purge", _STEER, "Keep them no longer."),
+}
+"""Those below `sched dead`."""
 
 _STEER_WORKERS = "Steer workers that run"
 
