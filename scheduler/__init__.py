@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from scheduler.declare import entry, schedule, task
     from scheduler.errors import Ignore, Reject, Retry, SchedError, SoftTimeLimitExceeded
     from scheduler.exchange import Exchange, Queue, binding
+    from scheduler.proxies import current_app, current_task, shared_task
     from scheduler.result import AsyncResult
+    from scheduler.signatures import Signature, signature
     from scheduler.task import MaxRetriesExceededError, Task
     from scheduler.timing import between, crontab, every, holidays, once, rrule, sun
 
@@ -38,17 +40,22 @@ __all__ = [
     "Request",
     "Retry",
     "SchedError",
+    "Signature",
     "SoftTimeLimitExceeded",
     "Task",
     "between",
     "binding",
     "crontab",
+    "current_app",
+    "current_task",
     "entry",
     "every",
     "holidays",
     "once",
     "rrule",
     "schedule",
+    "shared_task",
+    "signature",
     "sun",
     "task",
 ]
@@ -65,17 +72,22 @@ _HOMES = {
     "Request": "scheduler.context",
     "Retry": "scheduler.errors",
     "SchedError": "scheduler.errors",
+    "Signature": "scheduler.signatures",
     "SoftTimeLimitExceeded": "scheduler.errors",
     "Task": "scheduler.task",
     "between": "scheduler.timing",
     "binding": "scheduler.exchange",
     "crontab": "scheduler.timing",
+    "current_app": "scheduler.proxies",
+    "current_task": "scheduler.proxies",
     "entry": "scheduler.declare",
     "every": "scheduler.timing",
     "holidays": "scheduler.timing",
     "once": "scheduler.timing",
     "rrule": "scheduler.timing",
     "schedule": "scheduler.declare",
+    "shared_task": "scheduler.proxies",
+    "signature": "scheduler.signatures",
     "sun": "scheduler.timing",
 }
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from types import FunctionType
@@ -23,16 +23,27 @@ from typing import Any, overload
 import msgspec
 from apscheduler.triggers.base import BaseTrigger
 
-from scheduler.calls import encode_arguments, encode_keywords
+from scheduler.calls import (
+    Call,
+    encode_arguments,
+    encode_keywords,
+    make_messages,
+    patiently,
+    read_retry_policy,
+    refuse_keywords,
+    send_group,
+)
 from scheduler.celery_options import ALIASES, PASSED, translate_options
 from scheduler.config import Config
 from scheduler.content import JSON
+from scheduler.defaults import in_force
 from scheduler.errors import InvalidEntryError, InvalidScheduleError, InvalidTaskError, NotEncodableError
 from scheduler.home import Home
 from scheduler.options import (
     OF_THE_FUNCTION,
     TASK_OPTIONS,
     EntryOptions,
+    TaskOptions,
     early_complaint,
     expires_complaint,
     expires_next_complaint,
@@ -41,6 +52,7 @@ from scheduler.options import (
     read_entry_options,
     read_task_options,
 )
+from scheduler.result import AsyncResult
 from scheduler.task import Place, Task
 from scheduler.timing import Schedule, Window
 
@@ -91,6 +103,10 @@ class Declarations:
         self.entries: dict[str, Declared] = {}
         self.folder: Path | None = None
         """What places are shown relative to."""
+        self.is_makeshift = False
+        """Whether it was begun because something was declared before there was an App or a loader."""
+        self.base: type[Task] | None = None
+        """Of tasks that name none."""
         self._main = main
         self._lenient = lenient
         home.when_configured(self._settle)
@@ -103,7 +119,32 @@ class Declarations:
             return lambda function: self.task(function, **options)
         name, bind, base = options.pop("name", None), options.pop("bind", False), options.pop("base", None)
         _check_function(fn)
-        options, complaints, notes = translate_options({**_options_of_class(base), **options})
+        base = self.base if base is None else base
+        if base is not None and not (isinstance(base, type) and issubclass(base, Task)):
+            raise InvalidTaskError(f"task {name or fn!r}: base {base!r}: expected a subclass of scheduler.Task")
+        return self._declare((base or Task)(), fn, name=name, bind=bind, options=options)
+
+    def register_task(self, made: Task | type[Task], **options: Any) -> Task:
+        """
+        Declare a task that is an instance of its own class, whose method `run` is the function (Celery's class-based tasks).
+
+        Raises:
+            InvalidTaskError: As `task`.
+        """
+        instance = made() if isinstance(made, type) else made
+        kind = type(instance)
+        if not isinstance(instance, Task) or kind.run is Task.run:
+            raise InvalidTaskError(
+                f"register_task({made!r}): expected an instance of a subclass of Task with a method run"
+            )
+        name = options.pop("name", None) or getattr(kind, "name", None) or f"{kind.__module__}.{kind.__qualname__}"
+        return self._declare(instance, kind.run, name=name, bind=True, options=options)
+
+    def _declare(
+        self, made: Task, fn: Callable[..., Any], *, name: str | None, bind: bool, options: dict[str, Any]
+    ) -> Task:
+        """Make *made* the task of *fn*."""
+        options, complaints, notes = translate_options({**_options_of_class(type(made)), **options})
         typing = options.pop("typing", True)
         chosen = _default_name(fn, self._main) if name is None else name
         what = f"task {chosen!r}"
@@ -111,12 +152,9 @@ class Declarations:
             raise InvalidTaskError(complaint)
         if not isinstance(bind, bool):
             raise InvalidTaskError(f"{what}: bind {bind!r}: expected True or False")
-        if base is not None and not (isinstance(base, type) and issubclass(base, Task)):
-            raise InvalidTaskError(f"{what}: base {base!r}: expected a subclass of scheduler.Task")
         if complaints:
             raise InvalidTaskError("\n".join(f"{what}: {complaint}" for complaint in complaints))
         said = read_task_options(options, what=what)
-        made: Task = (base or Task)()
         made.declared(fn, name=chosen, bind=bind, said=said, home=self.home, place=_place(fn), typing=typing)
         made.notes = tuple(notes)
         before = self.tasks.get(chosen)
@@ -196,6 +234,35 @@ class Declarations:
                 f"{what} is declared already, at {self.shown(before.place)}; entries need different names (name=)"
             )
         self.entries[name] = declared
+
+    def send_task(
+        self,
+        name: str,
+        args: Iterable[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        retry_policy: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> AsyncResult:
+        """See `App.send_task`."""
+        task = self.tasks.get(name)
+        if task is not None:
+            return task.apply_async(args, kwargs, retry_policy=retry_policy, **options)
+        if not isinstance(name, str) or not name:
+            raise TypeError(f"send_task: name {name!r}: expected the name of a task, as in 'reports.multiply'")
+        refuse_keywords({key: None for key in options if key not in Call._fields}, task=name)
+        listed = () if args is None else args if isinstance(args, list | tuple) else list(args)
+        pauses_s = read_retry_policy(retry_policy)
+        call = Call(listed, kwargs, **options)
+        made = patiently(lambda: make_messages(name, call, self.home, self._options_of(name)), pauses_s)
+        return send_group(made, self.home, pauses_s=pauses_s)
+
+    def _options_of(self, name: str) -> TaskOptions:
+        """What the settings say of a task whose code is not here. The same each time, as envelopes are kept by it."""
+        found: TaskOptions | None = self.home.options.get(name)
+        if found is None:
+            found = self.home.options[name] = in_force(None, name, {}, self.home.config)[0]
+        return found
 
     # ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -306,6 +373,7 @@ def current() -> Declarations:
     global _current  # noqa: PLW0603 - the one place, see the top of this file
     if _current is None:
         _current = Declarations(Home(), lenient=True)
+        _current.is_makeshift = True
     return _current
 
 
@@ -317,9 +385,16 @@ def set_current(declarations: Declarations | None) -> Declarations | None:
 
 
 def adopt(declarations: Declarations) -> None:
-    """Make *declarations* the process's own if it has none yet: the first `App` of a program is its default."""
-    if _current is None:
-        set_current(declarations)
+    """
+    Make *declarations* the process's own, if it has none yet but those that were begun by themselves: the first `App` of a
+    program is its default. What was declared before it (`shared_task` in a library that was imported first) becomes its too.
+    """
+    if _current is None or _current.is_makeshift:
+        before = set_current(declarations)
+        if before is not None:
+            declarations.take_over(before, lambda _: True)
+            for made in before.tasks.values():
+                made.move(declarations.home)
 
 
 @overload

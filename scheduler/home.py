@@ -26,11 +26,22 @@ class Home:
     Args:
         load: Reads the settings, once.
         role: What Redis' list of clients shows.
+        connect: Makes the store for settings, once; None: `open_store`.
+        app: Whose home it is; None: nobody's.
     """
 
-    def __init__(self, load: Callable[[], Config] = load_config, *, role: str = "app") -> None:
+    def __init__(
+        self,
+        load: Callable[[], Config] = load_config,
+        *,
+        role: str = "app",
+        connect: Callable[[Config], Store] | None = None,
+        app: Any = None,
+    ) -> None:
         self._load = load
         self._role = role
+        self._connect = connect
+        self.app = app
         self._lock = threading.RLock()
         self._config: Config | None = None
         self._router: Router | None = None
@@ -39,6 +50,8 @@ class Home:
         self._told: list[Callable[[Config], None]] = []
         self.envelopes: dict[str, Any] = {}
         """What `scheduler.calls` keeps encoded for each task, as long as the settings stand."""
+        self.options: dict[str, Any] = {}
+        """What the settings say of tasks whose code is not here, by name."""
 
     @property
     def config(self) -> Config:
@@ -81,7 +94,8 @@ class Home:
 
             with self._lock:
                 if self._store is None:
-                    self._store = open_store(self.config, role=self._role)
+                    config = self.config
+                    self._store = self._connect(config) if self._connect else open_store(config, role=self._role)
         return self._store
 
     @property
@@ -126,6 +140,7 @@ class Home:
         with self._lock:
             self._config = self._router = None
             self.envelopes.clear()
+            self.options.clear()
 
     def close(self) -> None:
         """Let go of Redis. The next use opens it again."""

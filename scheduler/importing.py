@@ -60,7 +60,7 @@ class Importing(MetaPathFinder):
         except BaseException as error:
             if name not in self.failed and not _is_ours(name):
                 self.failed.add(name)
-                self._note_outside(name, error)
+                self.note_outside(name, error)
             elif name not in self.failed:
                 # It failed before a line of it was run: a parent is broken, or it vanished.
                 self.failed.add(name)
@@ -153,8 +153,8 @@ class Importing(MetaPathFinder):
         else:
             self.note(shown, line, _import_mistake(error, self.folder))
 
-    def _note_outside(self, name: str, error: BaseException) -> None:
-        """A module of the `imports` setting failed: blame the deepest line that is neither Python's nor ours."""
+    def note_outside(self, name: str, error: BaseException) -> None:
+        """A module of the `imports` setting, or the completion of an app, failed: blame the deepest line of neither Python nor us."""
         file, line = _deepest(error)
         if isinstance(error, ModuleNotFoundError) and error.name is not None and name.startswith(error.name):
             what = f"imports: there is no module {error.name!r}"

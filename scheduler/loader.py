@@ -220,8 +220,14 @@ class _Load:
         """Add what Apps hold: the one that was given, and those that the imported modules define or import."""
         modules = [sys.modules.get(name) for name in self.importing.imported]
         values = [value for module in modules if module is not None for value in vars(module).values()]
-        found = [getattr(value, "declarations", None) for value in (self.app, *values) if not isinstance(value, type)]
-        for declarations in dict.fromkeys(d for d in found if isinstance(d, Declarations)):
+        held = {id(v): v for v in (self.app, *values) if isinstance(getattr(v, "declarations", None), Declarations)}
+        for app in held.values():
+            self.home.app = self.home.app or app
+            try:
+                app.finalize()
+            except Exception as error:
+                self.importing.note_outside(app.spec, error)
+        for declarations in dict.fromkeys(app.declarations for app in held.values()):
             if declarations is self.declarations:
                 continue
             for name, declared in declarations.entries.items():

@@ -39,6 +39,7 @@ from scheduler.home import Home
 from scheduler.model import READY_STATES
 from scheduler.options import TaskOptions, name_complaint
 from scheduler.result import AsyncResult
+from scheduler.signatures import Signature
 from scheduler.timing.duration import parse_duration_ms
 from scheduler.wire import encode_json
 
@@ -129,6 +130,10 @@ class Task:
         self._home = home
         return self
 
+    def move(self, home: Home) -> None:
+        """From now on send to *home*."""
+        self._home = home
+
     def settle(self, config: Config) -> None:
         """
         Take from *config* what the declaration left open, and what annotations say instead of it.
@@ -205,6 +210,21 @@ class Task:
             exchange, routing_key,
         )  # fmt: skip
         return self._send(call, retry_policy)
+
+    def s(self, *args: Any, **kwargs: Any) -> Signature:
+        """This call, not made yet: ``add.s(2, 2).delay()``."""
+        return Signature(self, args, kwargs)
+
+    def si(self, *args: Any, **kwargs: Any) -> Signature:
+        """The same, to which nothing can be added."""
+        return Signature(self, args, kwargs, immutable=True)
+
+    def signature(
+        self, args: Iterable[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
+    ) -> Signature:
+        """The same with options of the call: ``add.signature((2, 2), countdown=10)``."""
+        immutable = bool(options.pop("immutable", False))
+        return Signature(self, args, kwargs, options, immutable=immutable)
 
     def apply_many(
         self, calls: Iterable[Iterable[Any] | Mapping[str, Any]], *, retry_policy: Mapping[str, Any] | None = None
@@ -380,6 +400,20 @@ class Task:
         self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any
     ) -> None:
         """Called after each attempt, whatever came of it."""
+
+    @property
+    def app(self) -> Any:
+        """The App that declares it; None for a task of schedule files."""
+        return self._home.app
+
+    def __getattr__(self, name: str) -> Any:
+        """An option in force under its name, spans in seconds: ``self.max_retries``, ``self.time_limit``."""
+        options = self.__dict__.get("options")
+        for field in (name, f"{name}_ms"):
+            if options is not None and not name.startswith("_") and hasattr(options, field):
+                value = getattr(options, field)
+                return value / 1000 if field.endswith("_ms") and value is not None else value
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __repr__(self) -> str:
         return f"<task {getattr(self, 'name', type(self).__name__)}>"

@@ -115,8 +115,8 @@ def call_here(request: HookRequest, taken: Callable[[], object]) -> HookReply:
 
 def _import(settings: LoadRequest, name: str) -> object:
     # Only this process needs these.
-    from scheduler.finding import find_app  # noqa: PLC0415
     from scheduler.config import load_config  # noqa: PLC0415
+    from scheduler.finding import find_app  # noqa: PLC0415
     from scheduler.importing import Importing  # noqa: PLC0415
 
     if settings.app:

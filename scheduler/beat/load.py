@@ -170,8 +170,8 @@ def _prepare() -> None:
 def load_here(request: LoadRequest) -> tuple[LoadReply, list[bytes]]:
     """Load the files in this process; also the definitions, with line ends."""
     # Only the loading process needs these.
-    from scheduler.finding import find_app  # noqa: PLC0415
     from scheduler.config import load_config  # noqa: PLC0415
+    from scheduler.finding import find_app  # noqa: PLC0415
     from scheduler.loader import load  # noqa: PLC0415
 
     app = None

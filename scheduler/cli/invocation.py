@@ -35,9 +35,12 @@ class Invocation:
         settings: Settings that a command's own flags override, under the names that files use.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, app: App | None = None) -> None:
         self.told: dict[str, str] = {}
         self.settings: dict[str, object] = {}
+        if app is not None:
+            self.__dict__["app"] = app
+            self.told["app"] = app.spec
 
     @property
     def output_format(self) -> str:

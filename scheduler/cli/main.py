@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,10 +13,16 @@ from scheduler.cli.exits import Exit, report
 from scheduler.cli.group import Sched
 from scheduler.cli.invocation import Invocation
 
+if TYPE_CHECKING:
+    from scheduler.app import App
 
-def main(argv: Sequence[str] | None = None) -> int:
+
+def main(argv: Sequence[str] | None = None, *, app: App | None = None) -> int:
     """
     Run `sched` with *argv* (default: the process' own) and return its exit code.
+
+    Args:
+        app: Work for this one, as with `-A`; a process that this one starts finds it by its module.
 
     Raises:
         Exception: Whatever went wrong, as it was raised, if `SCHED_DEBUG` is set.
@@ -25,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sched.main(prog_name="sched")
     # Not a setting, unlike its siblings: gone before the settings are read.
     debug = os.environ.pop("SCHED_DEBUG", "")
-    invocation = Invocation()
+    invocation = Invocation(app)
     try:
         try:
             return _run(sched, list(sys.argv[1:] if argv is None else argv), invocation)
