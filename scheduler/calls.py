@@ -472,7 +472,6 @@ def _check(task: str, call: Call) -> None:
     Raises:
         ValueError: It is not.
     """
-    _said(task, call)
     id_ = call.task_id
     if id_ is not None and (
         name_complaint(id_, what="task_id") or len(id_) > ID_CHARS_MAX or any(c.isspace() for c in id_)
@@ -498,6 +497,7 @@ def moments_of(task: str, call: Call, now_ms: int) -> tuple[int, int]:
         ValueError: Something that it says is out of range or cannot be met.
     """
     _check(task, call)
+    _said(task, call)
     at_ms = _at_ms(call, now_ms)
     return at_ms, _expires_ms(task, call, DEFAULTS, now_ms=now_ms, at_ms=at_ms)
 

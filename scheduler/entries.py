@@ -220,7 +220,7 @@ class Entries:
             reason=reason,
             args=None if args is None else msgspec.Raw(encode_arguments(entry.task, args)),
             kwargs=None if kwargs is None else msgspec.Raw(encode_keywords(entry.task, kwargs)),
-            queue=queue,
+            queue=None if queue is None else self._home.router.checked(str(queue)),
             at_ms=at_ms,
             expires_ms=expires_ms,
             force=force,

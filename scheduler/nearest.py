@@ -8,5 +8,5 @@ from difflib import get_close_matches
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """``; did you mean 'horizon'?``, or nothing when no known name is near."""
-    found = get_close_matches(name, list(known), n=3, cutoff=0.6)
+    found = get_close_matches(name, list(dict.fromkeys(known)), n=3, cutoff=0.6)
     return f"; did you mean {' or '.join(map(repr, found))}?" if found else ""

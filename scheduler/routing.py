@@ -139,11 +139,14 @@ class Router:
             return f"task {task!r}: routing_key {key!r}: the exchange without a name takes the name of a queue"
         kind = bindings.type_of(exchange)
         if kind is None:
-            known = [bound.exchange for bound in bindings.bound]
-            what = f"no declared queue is bound to exchange {exchange!r}{nearest(exchange, known)}"
+            what, near = f"exchange {exchange!r}", nearest(exchange, [bound.exchange for bound in bindings.bound])
         else:
-            what = f"no declared queue is bound to exchange {exchange!r} ({kind}) for routing_key {key!r}"
-        return f"task {task!r}: {what}; the message would be lost. Bound are: {bindings.told()}"
+            keys = [bound.routing_key for bound in bindings.bound if bound.exchange == exchange]
+            what, near = f"exchange {exchange!r} ({kind}) for routing_key {key!r}", nearest(key, keys)
+        return (
+            f"task {task!r}: no declared queue is bound to {what}, and the message would be lost{near or '.'} "
+            f"Bound are: {bindings.told()}"
+        )
 
     def _check_routes(self) -> None:
         complaints = []

@@ -18,6 +18,7 @@ from scheduler.errors import (
     ScheduleError,
     StoreError,
     StoreUnavailableError,
+    UnroutableError,
 )
 
 
@@ -41,6 +42,7 @@ _CODES: tuple[tuple[type[SchedError], Exit], ...] = (
     (ScheduleError, Exit.USAGE),
     (NotEncodableError, Exit.USAGE),
     (OversizedMessageError, Exit.USAGE),
+    (UnroutableError, Exit.USAGE),
     (NotFoundError, Exit.NOT_FOUND),
     (RefusedError, Exit.REFUSED),
     (ResultTimeoutError, Exit.TIMED_OUT),

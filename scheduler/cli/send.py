@@ -79,7 +79,7 @@ def trigger(sched: Invocation, *, name: str, sending: Sending, force: bool, reas
         reason=reason,
         args=sending.args,
         kwargs=sending.kwargs,
-        queue=_queue(sending.queue),
+        queue=_queue(sched, sending.queue),
         at_ms=when.at_ms,
         expires_ms=when.expires_ms,
         force=force,
@@ -106,13 +106,26 @@ def trigger(sched: Invocation, *, name: str, sending: Sending, force: bool, reas
 @click.argument("task")
 @sending_options
 @click.option(
-    "--priority", type=click.IntRange(0, 9), default=0, show_default=True, help="A higher one is taken first."
+    "--priority",
+    type=click.IntRange(0, 9),
+    help="A higher one is taken first (default: what the settings say, else 0).",
 )
+@click.option("--exchange", metavar="NAME", help="Send it to the queues that are bound to this exchange.")
+@click.option("--routing-key", metavar="KEY", help="… by this key, as in video.compress.")
 @click.pass_obj
-def call(sched: Invocation, task: str, sending: Sending, priority: int) -> int:
+def call(
+    sched: Invocation,
+    task: str,
+    *,
+    sending: Sending,
+    priority: int | None,
+    exchange: str | None,
+    routing_key: str | None,
+) -> int:
     """Run a task by its name, such as reports.multiply.
 
-    The name is not checked here: workers know the tasks. The queue is --queue, else what the routes setting says.
+    The name is not checked here: workers know the tasks. The queue is --queue, else those of --exchange and --routing-key, else
+    what the settings routes and default_queue say. If an exchange leads to several queues, each gets a copy.
     """
     from scheduler.calls import Call, make_messages  # noqa: PLC0415
     from scheduler.options import name_complaint  # noqa: PLC0415
@@ -125,8 +138,10 @@ def call(sched: Invocation, task: str, sending: Sending, priority: int) -> int:
         kwargs=None if sending.kwargs is None else JSON.decode(sending.kwargs, what="--kwargs"),
         eta=from_ms(when.at_ms) if when.at_ms else None,
         expires=from_ms(when.expires_ms) if when.expires_ms else None,
-        queue=_queue(sending.queue),
+        queue=_queue(sched, sending.queue),
         priority=priority,
+        exchange=exchange,
+        routing_key=routing_key,
     )
     messages = make_messages(task, asked, sched.home)
     message = messages[0]
@@ -162,18 +177,19 @@ def submit(
         raise RefusedError(held(entry, reply.holder))
 
 
-def _queue(name: str | None) -> str | None:
+def _queue(sched: Invocation, name: str | None) -> str | None:
     """
     *name*, if a queue can be called so.
 
     Raises:
         click.UsageError: It cannot.
+        UnroutableError: It is not declared, and must be.
     """
     from scheduler.exchange import queue_complaint  # noqa: PLC0415
 
     if name is not None and (complaint := queue_complaint(name)):
         raise click.UsageError(complaint)
-    return name
+    return name if name is None else sched.home.router.checked(name)
 
 
 def _finish(sched: Invocation, sending: Sending, sent: Sent) -> int:

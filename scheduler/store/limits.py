@@ -11,7 +11,7 @@ limits, and an old process does not bring its settings back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from scheduler.exchange import OVERFLOWS, Queue
@@ -27,6 +27,14 @@ class Limit(NamedTuple):
     max_length: int | None = None
     overflow: str = OVERFLOWS[0]
     concurrency: int | None = None
+
+
+FREE = Limit()
+
+
+def limit_of(queue: Queue) -> Limit:
+    """What the declaration of *queue* says."""
+    return Limit(queue.max_length, queue.overflow, queue.concurrency)
 
 
 class Limits:
@@ -59,10 +67,6 @@ class Limits:
         if commands:
             self._connection.pipeline(commands)
         self._told = True
-
-    def lift(self, names: Iterable[str]) -> int:
-        """Take the limits of queues away that nobody declares any more; of how many there were any."""
-        return int(self._connection.call("HDEL", self._keys.queue_limits, *names))
 
     def all(self) -> dict[str, Limit]:
         """What is in force, by queue."""

@@ -294,7 +294,7 @@ def test_nothing_is_sent_when_anything_is_wrong_with_it(app: App) -> None:
         (TypeError, "link: this version does not chain", {"args": [1], "link": "x"}),
         (
             ValueError,
-            "no declared queue is bound to exchange 'x'; the message would be lost",
+            "no declared queue is bound to exchange 'x', and the message would be lost. Bound are: ",
             {"args": [1], "exchange": "x"},
         ),
         (TypeError, "colour: no such keyword", {"args": [1], "colour": "red"}),

@@ -78,10 +78,13 @@ def test_a_routing_key_alone_is_for_the_default_exchange() -> None:
     [
         (
             Said(exchange="media", routing_key="image"),
-            "task 'shop.pay': no declared queue is bound to exchange 'media' (topic) for routing_key 'image'; the message would be "
-            "lost. Bound are: default to 'default' (direct) by 'default'; video to 'media' (topic) by 'video.#'",
+            "task 'shop.pay': no declared queue is bound to exchange 'media' (topic) for routing_key 'image', and the message would "
+            "be lost. Bound are: default to 'default' (direct) by 'default'; video to 'media' (topic) by 'video.#'",
         ),
-        (Said(exchange="medai"), "no declared queue is bound to exchange 'medai'; did you mean 'media'?; the message"),
+        (
+            Said(exchange="medai"),
+            "no declared queue is bound to exchange 'medai', and the message would be lost; did you mean 'media'? Bound",
+        ),
         (
             Said(routing_key="nobody"),
             "no declared queue is bound to exchange 'default' (direct) for routing_key 'nobody'",

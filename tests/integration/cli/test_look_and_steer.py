@@ -397,7 +397,8 @@ def test_workers_and_queues(sched: Sched, store: Store) -> None:
     session.take(["q"], 1)
     (worker,) = sched("workers", "-o", "json").data
     assert (worker["name"], worker["queues"], worker["held"]) == ("w1", ["q", "slow"], 1)
-    assert sched("queues", "-o", "json").data == [{"name": "q", "ready": 0, "delayed": 0, "in_flight": 1}]
+    (queue,) = sched("queues", "-o", "json").data
+    assert queue.items() >= {"name": "q", "ready": 0, "delayed": 0, "in_flight": 1}.items()
 
 
 def test_purge_ends_what_waits_only_when_it_is_meant(sched: Sched, store: Store) -> None:

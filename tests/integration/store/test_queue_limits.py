@@ -44,4 +44,3 @@ def test_where_nothing_is_declared_nothing_is_sent(store: Store) -> None:
     """Most people declare no queue."""
     store.limits.tell([])
     assert store.limits.all() == {}
-    assert store.limits.lift(["a"]) == 0

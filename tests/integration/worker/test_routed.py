@@ -98,7 +98,7 @@ def test_the_limits_of_declared_queues_are_told_by_workers_and_beats(routed: Lab
     expected = {"site": Limit(50), "video": Limit(concurrency=2)}
     routed.worker("-Q", "new")
     assert routed.store.limits.all() == expected
-    routed.store.limits.lift(["site", "video"])
+    routed.store.connection.call("DEL", routed.store.keys.queue_limits)
     routed.processes.append(Process("beat", config=routed.config, cwd=routed.folder))
     wait_until(lambda: routed.store.limits.all() == expected, timeout_s=20, what="the beat to tell them")
 
