@@ -96,11 +96,12 @@ class Steered(Protocol):
 
 
 class _StacksOrder(NamedTuple):
-    """An order for stacks, the children that write theirs, and until when they may."""
+    """An order for stacks, the children that write theirs, until when they may, and what was there at the last look."""
 
     order: Order
     asked: list[stacks.Asked]
     until_mono_s: float
+    texts: Mapping[int, str]
 
 
 class Steering:
@@ -289,7 +290,7 @@ class Steering:
 
     def _ask_stacks(self, order: Order) -> None:
         asked = [found for pid in self._pool.child_pids() if (found := stacks.ask(pid)) is not None]
-        self._stacks.append(_StacksOrder(order, asked, time.monotonic() + STACKS_S_MAX))
+        self._stacks.append(_StacksOrder(order, asked, time.monotonic() + STACKS_S_MAX, {}))
         self._keeper.renew_within(STACKS_S)
 
     def _collect_stacks(self) -> None:
@@ -297,8 +298,9 @@ class Steering:
         left = []
         for waiting in self._stacks:
             texts = {asked.pid: stacks.read(asked) for asked in waiting.asked}
-            if now < waiting.until_mono_s and not all(texts.values()):
-                left.append(waiting)
+            # They write line by line: it is all there when nothing was added from one look to the next.
+            if now < waiting.until_mono_s and not (all(texts.values()) and texts == waiting.texts):
+                left.append(waiting._replace(texts=texts))
                 continue
             running = {each.pid: each for each in self._pool.running()}
             data = [

@@ -55,6 +55,7 @@ COMMANDS: dict[str, Row] = {
     "status": Row("service:status", _SERVICE, "Leader, beats, workers and queues at a glance."),
     "leader": Row("leadership:leader", _SERVICE, "Who leads, who led, and asking the leader to step down."),
     "workers": Row("workers:workers", _SERVICE, "The live workers: what they run, and how they are."),
+    "inspect": Row("inspect:inspect", _SERVICE, "Ask a worker what it is, and where its running tasks are."),
     "queues": Row("queues:queues", _SERVICE, "The queues and how full they are."),
 }
 
