@@ -43,6 +43,7 @@ THREADS_DEFAULT = 10
 COROUTINES_DEFAULT = 1000
 POOLS = ("prefork", "solo")
 SERIALIZERS = ("json",)
+LOG_FORMATS = ("auto", "text", "json", "journald")
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
 ENVIRONMENT_PREFIX = "SCHED_"
@@ -108,6 +109,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """A child with more bytes of resident memory is replaced after what it runs. 0: never."""
     state_dir: Path = Path(".steadybeat")
     log_level: str = "info"
+    log_format: str = "auto"
+    """``text``, ``json``, ``journald``; ``auto``: journald where stderr is the journal, else text. See `scheduler.logs`."""
+    hijack_root_logger: bool = True
+    """Whether all logging of a worker comes with ours. False: only our own lines do, and the rest is the user's."""
+    redirect_stdouts: bool = True
+    """Whether what tasks print comes with the log, line by line and with its run."""
     task_serializer: str = "json"
     task_time_limit_ms: int = 0
     """For tasks that say nothing of it themselves, as all settings that begin with `task_`. 0: none."""
@@ -552,6 +559,9 @@ SETTINGS: Mapping[str, tuple[str, _Reader]] = {
     "max_memory_per_child": ("max_memory_per_child", _memory),
     "state_dir": ("state_dir", _path),
     "log_level": ("log_level", _one_of(LOG_LEVELS)),
+    "log_format": ("log_format", _one_of(LOG_FORMATS)),
+    "hijack_root_logger": ("hijack_root_logger", _flag),
+    "redirect_stdouts": ("redirect_stdouts", _flag),
     "task_serializer": ("task_serializer", _one_of(SERIALIZERS)),
     "task_time_limit": ("task_time_limit_ms", _duration(0, 365 * _DAY_MS)),
     "task_soft_time_limit": ("task_soft_time_limit_ms", _duration(0, 365 * _DAY_MS)),

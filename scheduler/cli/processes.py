@@ -48,12 +48,11 @@ def _override(sched: Invocation, **settings: object) -> None:
 def _configure_log(sched: Invocation) -> bool:
     """Set logging up; whether somebody listens to our events (`sched dev`)."""
     from scheduler.events import configure_events  # noqa: PLC0415
-    from scheduler.log import configure  # noqa: PLC0415
+    from scheduler.logs import configure  # noqa: PLC0415
 
-    level = sched.config.log_level
-    told = configure_events(level)
+    told = configure_events(sched.config.log_level)
     if not told:
-        configure(level)
+        configure(sched.config)
     return told
 
 
@@ -101,11 +100,14 @@ def worker(
 
 
 def _worker(sched: Invocation, name: str | None, told: bool, *, queues: str, exclude: str) -> int:
+    from scheduler.logs import settle  # noqa: PLC0415
     from worker.process import run_worker  # noqa: PLC0415
 
     loaded = sched.load()
     for mistake in loaded.mistakes:
         say(f"sched: {mistake}")
+    if not told:
+        settle(sched.config)
     return run_worker(
         sched.config, loaded.tasks, name=name, queues=queues, exclude=exclude,
         entries=loaded.registry.entries.values(), show_runs=told,

@@ -41,7 +41,7 @@ from scheduler.config import Config
 from scheduler.declare import Declarations, set_current
 from scheduler.embedded import EmbeddedServer
 from scheduler.home import Home
-from scheduler.log import configure
+from scheduler.logs import configure
 from scheduler.store import Store
 from scheduler.testing.homes import declarations_of, lent
 from scheduler.testing.sources import entries_declared
@@ -261,5 +261,5 @@ def _work(log_level: str, work: Callable[[], int]) -> None:
     for number in (signal.SIGALRM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, 0)
-    configure(log_level)
+    configure(Config(log_level=log_level, log_format="text"))
     raise SystemExit(work())
