@@ -1,10 +1,12 @@
-"""One line per event: a noun and a verb in the past tense, then its facts."""
+"""One line per event: a noun and a verb in the past tense, then its facts. What lines look like: `scheduler.logs`."""
 
 from __future__ import annotations
 
 import logging
-import sys
 from typing import Any
+
+TASK_LOGGER = "sched.task"
+"""The parent of what `get_task_logger` gives."""
 
 
 def event(
@@ -23,41 +25,23 @@ def event(
     """
     if logger.isEnabledFor(level):
         text = name + "".join(f" {key}={_text(value)}" for key, value in fields.items() if value is not None)
-        logger.log(level, "%s", text, exc_info=exc_info, extra={"event": name, "fields": fields})
+        logger.log(level, "%s", text, exc_info=exc_info, stacklevel=2, extra={"event": name, "fields": fields})
 
 
-def configure(level: str = "info") -> None:
+def get_task_logger(name: str) -> logging.Logger:
     """
-    Send events to stderr: with a time for people, without one under systemd, whose journal has its own.
+    The logger called *name*, for a module of tasks: Celery's way to get one.
 
-    Journald reads the ``<n>`` in front of a line as its priority (sd-daemon(3)).
+    What any logger writes while a task runs says by which run. Those of this function are all below one parent, which is given to
+    the receivers of `after_setup_task_logger`.
     """
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Journal() if _under_journald() else logging.Formatter(_LINE, "%H:%M:%S"))
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level.upper())
-
-
-def _under_journald() -> bool:
-    import os  # noqa: PLC0415 - read only when a process starts
-
-    return "JOURNAL_STREAM" in os.environ
-
-
-class _Journal(logging.Formatter):
-    """A line with the priority that journald understands."""
-
-    _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
-
-    def format(self, record: logging.LogRecord) -> str:
-        priority = next((number for level, number in self._PRIORITIES if record.levelno >= level), 7)
-        return f"<{priority}>" + super().format(record)
+    logger = logging.getLogger(name)
+    parent = logging.getLogger(TASK_LOGGER)
+    if logger is not parent and logger.parent is logger.root:
+        logger.parent = parent
+    return logger
 
 
 def _text(value: Any) -> str:
     text = f"{value:.3f}" if isinstance(value, float) else str(value)
     return repr(text) if not text or any(c.isspace() or c in "\"'=" for c in text) else text
-
-
-_LINE = "%(asctime)s.%(msecs)03d %(levelname).1s %(message)s"
