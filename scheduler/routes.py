@@ -7,7 +7,8 @@ A mapping is one rule: an exact name first, then globs and regular expressions i
 ``(name, args, kwargs, options, task=None)``, as in Celery; where settings are text it is written ``module:function``. An object with
 `route_for_task` is asked by that, as Celery's older routers are. And a list of any of these.
 
-What a rule answers: None, a queue (its name or a `Queue`), or a mapping with some of `queue`, `exchange`, `routing_key`, `priority`.
+A rule answers a queue (its name or a `Queue`) or a mapping with some of `queue`, `exchange`, `routing_key`, `priority`; or None, and the
+next one is asked.
 """
 
 from __future__ import annotations
@@ -212,7 +213,7 @@ def _callable(function: Callable[..., object]) -> Rule:
         given = _answered(
             lambda: function(asked.name, asked.args, asked.kwargs, dict(asked.options), task=asked.task), what
         )
-        return None if given is None else read_said(given, what)
+        return read_said(given, what) if given else None
 
     return Rule(answer, looks_at_calls=True)
 
@@ -224,7 +225,7 @@ def _router(router: Any) -> Rule:
     def answer(asked: Asked) -> Said | None:
         what = f"routes: {name} for task {asked.name!r}"
         given = _answered(lambda: router.route_for_task(asked.name, asked.args, asked.kwargs), what)
-        return None if given is None else read_said(given, what)
+        return read_said(given, what) if given else None
 
     return Rule(answer, looks_at_calls=True)
 
