@@ -42,6 +42,8 @@ def check(sched: Invocation, path: str | None, strict: bool) -> int:
     folder, file = _place(sched, path)
     loaded = sched.load(folder)
     warnings = [*loaded.warnings, *foreseen(loaded, sched.config, clock.now_ms())]
+    if sched.app is not None:
+        warnings += [Mistake(f"-A {sched.app_spec}", 0, note) for note in sched.app.notes]
     warnings.sort(key=lambda warning: (warning.file, warning.line))
     findings = [
         finding

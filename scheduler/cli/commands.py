@@ -77,3 +77,18 @@ WORKER_COMMANDS: dict[str, Row] = {
     "log-level": Row("steer:log_level", _STEER_WORKERS, "How much they log."),
 }
 """Those below `sched worker`."""
+
+CELERYS: dict[str, str] = {
+    "amqp": "`sched queues` shows the queues; there is no AMQP here",
+    "control": "sched worker drain|resume|stop|grow|shrink|queues …, and sched cancel for revoke",
+    "events": "sched status --watch, sched workers, sched runs: no events are sent",
+    "flower": "sched status, sched workers and sched runs show what workers do",
+    "graph": "`sched workers` shows the workers, `sched list` the entries",
+    "logtool": "logs can be written as JSON lines (log_format), for any tool",
+    "migrate": "messages of Celery are not read; let its workers empty their queues first",
+    "multi": "start one unit for each worker: sched-worker@NAME.service in systemd/",
+    "report": "sched inspect NAME, for a worker; sched doctor, sched status",
+    "shell": "python -i, and import your app",
+    "upgrade": "settings are understood under their old names too: sched check",
+}
+"""Commands of Celery that there are not here → what to do instead."""

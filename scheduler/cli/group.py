@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import click
 
-from scheduler.cli.commands import COMMANDS, Row
-from scheduler.cli.invocation import FORMATS, Invocation
+from scheduler.cli.commands import CELERYS, COMMANDS, Row
+from scheduler.cli.invocation import FORMATS, Invocation, say
 
 
 def _remember(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
@@ -26,7 +27,7 @@ def _global_options() -> list[click.Option]:
             "The settings (default: sched.toml, or [tool.sched] in pyproject.toml).",
             "FILE",
         ),
-        (["--redis-url"], "Redis or Valkey: redis:// rediss:// unix://", "URL"),
+        (["--redis-url", "-b", "--broker", "redis_url"], "Redis or Valkey: redis:// rediss:// unix://", "URL"),
         (["--namespace"], "What the keys on Redis begin with.", "NAME"),
         (["--tz"], "Show and read times in this zone.", "ZONE"),
         (["-o", "--output"], "How to print.", click.Choice(FORMATS)),
@@ -41,7 +42,35 @@ def _global_options() -> list[click.Option]:
             callback=_remember,
         )
         for names, text, kind in options
+    ] + [
+        click.Option(
+            list(names),
+            hidden=True,
+            expose_value=False,
+            is_flag=why is None or names[0] == "--quiet",
+            callback=_pass_over,
+        )
+        for names, why in _CELERYS_OPTIONS.items()
     ]
+
+
+_CELERYS_OPTIONS: dict[tuple[str, ...], str | None] = {
+    ("--no-color", "-C"): None,
+    ("--quiet", "-q"): "there is no banner; --loglevel says how much is logged",
+    ("--result-backend",): "results stand on the same Redis as the messages",
+    ("--loader",): "the parts of a worker or beat are not to be replaced",
+}
+"""Global options of `celery` → why they have no meaning here; None: they have one."""
+
+
+def _pass_over(_ctx: click.Context, param: click.Parameter, value: str | bool | None) -> None:
+    if value is None or value is False:
+        return
+    why = _CELERYS_OPTIONS[tuple(param.opts)]
+    if why is None:
+        os.environ["NO_COLOR"] = "1"
+    else:
+        say(f"sched: {param.opts[0]} has no meaning here: {why}")
 
 
 class Command(click.Command):
@@ -90,6 +119,8 @@ class _Table(click.Group):
         if name not in self.table and not name.startswith("-"):
             near = difflib.get_close_matches(name, self.table, n=3)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            if self.table is COMMANDS and name in CELERYS:
+                hint = f", which is Celery's; here: {CELERYS[name]}"
             raise click.UsageError(f"there is no command {name!r}{hint}", ctx)
         return super().resolve_command(ctx, args)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -110,11 +111,14 @@ class Invocation:
 
         return Output(self.output_format)
 
-    def load(self, folder: Path | None = None, *, at_ms: int | None = None) -> Loaded:
-        """What the schedule files say (as of *at_ms*): those in *folder*, or in the one that the settings name. Imports them."""
+    def load(self, folder: Path | None = None, *, imports: Sequence[str] = (), at_ms: int | None = None) -> Loaded:
+        """
+        What the schedule files say (as of *at_ms*): those in *folder*, or in the one that the settings name. Imports them, and the
+        modules *imports*.
+        """
         from scheduler.loader import load  # noqa: PLC0415
 
-        return load(folder or self.config.schedules, self.config, app=self.app, at_ms=at_ms)
+        return load(folder or self.config.schedules, self.config, imports=imports, app=self.app, at_ms=at_ms)
 
     @property
     def url(self) -> str:
