@@ -24,7 +24,7 @@ import msgspec
 from scheduler.clock import now_ms
 from scheduler.config import Config
 from scheduler.declare import PACKAGE, Declarations, Declared, current, relative, set_current, task_complaint
-from scheduler.errors import ConfigError, SchedError
+from scheduler.errors import ConfigError, SchedError, UnroutableError
 from scheduler.home import Home
 from scheduler.importing import Importing
 from scheduler.mistakes import Mistake
@@ -249,6 +249,11 @@ class _Load:
             except ConfigError as error:
                 for complaint in error.complaints:
                     self._note_at(task.place, complaint, "correct the setting, or give the task its own option")
+            try:
+                if task.options.queue is not None:
+                    self.router.checked(task.options.queue)
+            except UnroutableError as error:
+                self._note_at(task.place, f"task {task.name!r}: {error}", "")
             for note in task.notes:
                 place = relative(task.place.file, self.base)
                 self.warnings.append(Mistake(place, task.place.line, f"task {task.name!r}: {note}", ""))

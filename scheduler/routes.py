@@ -7,8 +7,8 @@ A mapping is one rule: an exact name first, then globs and regular expressions i
 ``(name, args, kwargs, options, task=None)``, as in Celery; where settings are text it is written ``module:function``. An object with
 `route_for_task` is asked by that, as Celery's older routers are. And a list of any of these.
 
-A rule answers a queue (its name or a `Queue`) or a mapping with some of `queue`, `exchange`, `routing_key`, `priority`; or None, and the
-next one is asked.
+A rule answers a queue (its name or a `Queue`), or a mapping with some of `queue`, `exchange`, `routing_key` and `priority`. After
+None the next one is asked.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import pytest
 
 from scheduler.app import App
 from scheduler.config import Config
+from scheduler.exchange import Exchange, Queue
 from scheduler.loader import Loaded, load
 from scheduler.model import Catchup, Origin, Overlap
 
@@ -299,6 +300,82 @@ def test_routes_choose_the_queue_where_nobody_named_one(write: Write) -> None:
         "exact": "exact",
         "b.other": "default",
     }
+
+
+MEDIA = Exchange("media", type="topic")
+DECLARED = (Queue("default"), Queue("video", MEDIA, "video.*"), Queue("audit", MEDIA, "*.secret"))
+
+
+def test_an_entry_may_go_by_an_exchange_that_leads_to_one_queue(write: Write) -> None:
+    """Its own, its task's, or that of a route; what stands on Redis names the queue."""
+    folder = write(
+        a="""
+        from scheduler import entry, every, schedule, task
+
+        @schedule(every("5s"), exchange="media", routing_key="video.make", name="own")
+        @task(exchange="media", routing_key="video.task")
+        def f(): ...
+
+        entry("tasks", f, every("5s"))
+        entry("named", f, every("5s"), queue="default")
+
+        @schedule(every("5s"))
+        def routed(): ...
+        """
+    )
+    loaded = load(
+        folder, Config(queues=DECLARED, routes={"a.routed": {"exchange": "media", "routing_key": "x.secret"}})
+    )
+    assert told(loaded) == []
+    assert {entry.name: entry.queue for entry in loaded.registry.entries.values()} == {
+        "own": "video", "tasks": "video", "named": "default", "a.routed": "audit",
+    }  # fmt: skip
+
+
+def test_an_entry_whose_exchange_leads_to_several_queues_is_refused(write: Write) -> None:
+    """P1, P2: a fire is one message with one outcome and one overlap slot."""
+    folder = write(
+        a="""
+        from scheduler import every, schedule
+
+        @schedule(every("5s"), exchange="media", routing_key="video.secret")
+        def f(): ...
+
+        @schedule(every("5s"), exchange="media", routing_key="nobody")
+        def g(): ...
+        """
+    )
+    several, none = told(load(folder, Config(queues=DECLARED)))
+    assert several == (
+        "schedules/a.py:4: entry 'a.f': exchange 'media' leads to several queues (video, audit), and each fire of an entry is one "
+        "message; declare an entry for each of them (queue=), or let its task send to the exchange"
+    )
+    assert none.startswith(
+        "schedules/a.py:7: entry 'a.g': task 'a.g': no declared queue is bound to exchange 'media' (topic) for routing_key 'nobody', "
+        "and the message would be lost. Bound are: default to 'default' (direct) by 'default'; video to"
+    )
+
+
+def test_where_every_queue_must_be_declared_the_files_are_told_of_others(write: Write) -> None:
+    """`create_missing_queues = false`: a slip is found before anything is sent."""
+    folder = write(
+        a="""
+        from scheduler import entry, every, task
+
+        @task(queue="vidoe")
+        def f(): ...
+
+        @task
+        def g(): ...
+
+        entry("e", g, every("5s"), queue="audti")
+        """
+    )
+    of_task, of_entry = told(load(folder, Config(queues=DECLARED, create_missing_queues=False)))
+    assert of_task.startswith(
+        "schedules/a.py:4: task 'a.f': queue 'vidoe' is not declared, and create_missing_queues is off; did you mean"
+    )
+    assert of_entry.startswith("schedules/a.py:10: entry 'e': queue 'audti' is not declared")
 
 
 def test_a_route_that_fails_is_a_mistake_of_its_entries(write: Write) -> None:
