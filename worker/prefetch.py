@@ -11,7 +11,7 @@ import struct
 from collections.abc import Collection, Mapping, Sequence
 
 from scheduler.model import Message
-from scheduler.wire import HEADER
+from scheduler.wire import HEADER, NAMES_KNOWN_MAX
 
 PARCEL_S = 0.02
 """A parcel holds about so much work."""
@@ -27,6 +27,8 @@ WEIGHT = 0.3
 
 _NAMES = struct.Struct("<HH")
 _NAMES_AT = HEADER.size - 6
+_known_tasks: dict[bytes, str] = {}
+"""Names as they stand in messages → names. They are few and come with every message."""
 
 
 def task_of(body: bytes) -> str:
@@ -35,7 +37,13 @@ def task_of(body: bytes) -> str:
         return ""
     entry, task = _NAMES.unpack_from(body, _NAMES_AT)
     at = HEADER.size + entry
-    return body[at : at + task].decode("utf-8", "replace")
+    raw = body[at : at + task]
+    known = _known_tasks.get(raw)
+    if known is None:
+        if len(_known_tasks) >= NAMES_KNOWN_MAX:
+            _known_tasks.clear()
+        known = _known_tasks[raw] = raw.decode("utf-8", "replace")
+    return known
 
 
 class Pace:
@@ -68,7 +76,7 @@ class Pace:
 
     def is_quick(self, messages: Sequence[Message]) -> bool:
         """Whether another parcel may wait behind these: all of them known and short."""
-        return all(self.cost_s(task_of(message.body)) < QUICK_S for message in messages)
+        return all(self.cost_s(task) < QUICK_S for task in {task_of(message.body) for message in messages})
 
     def quota(self, parcels: int) -> int:
         """How many messages to ask for, to fill so many parcels."""
@@ -82,7 +90,8 @@ class Pace:
         Parcels are about equal, so that no child idles while another has a queue.
         """
         tasks = [task_of(message.body) for message in messages]
-        costs = [self.cost_s(task) for task in tasks]
+        cost_of = {task: self.cost_s(task) for task in set(tasks)}
+        costs = [cost_of[task] for task in tasks]
         share_s = max(min(PARCEL_S, sum(costs) / max(1, parcels)), COST_S_MIN)
         dealt: list[list[Message]] = []
         room_s, room, room_bytes = 0.0, 0, 0
