@@ -153,7 +153,7 @@ def test_a_wake_connection_that_died_silently_keeps_nobody_from_working(lab: Lab
     worker = behind(lab, proxy)
     for n in range(2):
         assert lab.value(lab.send("note", lab.path("notes"), n)) == n
-    assert worker.running
+    assert not worker.told.all("worker.deaf"), "it does not come to that"
 
 
 def test_a_worker_that_takes_nothing_though_there_is_work_notices_says_so_and_is_restarted(
