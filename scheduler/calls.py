@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import msgspec
@@ -57,6 +57,8 @@ SEND_BYTES_MAX = 8 * 1024 * 1024
 ID_CHARS_MAX = 128
 SEND_TRIES_MAX = 100
 
+WAYS_REMEMBERED = 1_024
+"""Of how many different ways that calls named it is remembered what they mean."""
 DEFAULTS: Final = TaskOptions()
 _NO_ARGUMENTS = msgspec.Raw(b"[]")
 _NO_KEYWORDS = msgspec.Raw(b"{}")
@@ -192,14 +194,29 @@ def copy_id(namespace: str, id_: str, queue: str) -> str:
 
 
 def _said(task: str, call: Call) -> Said:
-    """Where *call* says its message is to go."""
-    given = {word: value for word in _WAYS if (value := getattr(call, word)) is not None}
-    if not given:
+    """
+    Where *call* says its message is to go.
+
+    Raises:
+        ValueError: It names something that cannot be named so.
+    """
+    queue, exchange, routing_key, priority = call.queue, call.exchange, call.routing_key, call.priority
+    if queue is None and exchange is None and routing_key is None and priority is None:
         return _NOTHING
     try:
-        return read_said(given, f"task {task!r}")
-    except ConfigError as error:
-        raise ValueError(str(error)) from None
+        return _read_ways(queue, exchange, routing_key, priority)
+    except (ConfigError, TypeError):
+        try:
+            # Once more, to say of which task; or as something in it cannot be remembered.
+            return _read_ways.__wrapped__(queue, exchange, routing_key, priority, f"task {task!r}")
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+
+
+@lru_cache(WAYS_REMEMBERED, typed=True)
+def _read_ways(queue: object, exchange: object, routing_key: object, priority: object, what: str = "") -> Said:
+    given = {"queue": queue, "exchange": exchange, "routing_key": routing_key, "priority": priority}
+    return read_said({word: value for word, value in given.items() if value is not None}, what)
 
 
 def _options_of(call: Call) -> dict[str, Any]:
@@ -461,7 +478,6 @@ def as_call(task: str, given: object) -> Call:
 
 
 _PLAIN = Call()[2:]
-_WAYS = ("queue", "exchange", "routing_key", "priority")
 _NOTHING = Said()
 
 

@@ -163,18 +163,26 @@ class Router:
 
 def _merged(places: Iterable[Said]) -> Said:
     """What *places* say together, the strongest first."""
-    queue = exchange = key = priority = None
+    merged = _NOTHING
     for said in places:
-        if queue is None and exchange is None:
-            queue, exchange = said.queue, said.exchange if said.queue is None else None
-        key = said.routing_key if key is None else key
-        priority = said.priority if priority is None else priority
-    return Said(queue, exchange, key, priority)
+        if merged is _NOTHING or said is _NOTHING:
+            merged = said if merged is _NOTHING else merged
+            continue
+        names = merged if merged.names_a_place else said
+        merged = Said(
+            names.queue,
+            names.exchange,
+            said.routing_key if merged.routing_key is None else merged.routing_key,
+            said.priority if merged.priority is None else merged.priority,
+        )
+    return merged
 
 
 def said_by(options: TaskOptions | None) -> Said:
     """What a task says of its messages; None where its code is not here."""
     if options is None:
+        return _NOTHING
+    if options.queue is None and options.exchange is None and options.routing_key is None and options.priority is None:
         return _NOTHING
     return Said(options.queue, options.exchange, options.routing_key, options.priority)
 

@@ -20,12 +20,12 @@ from scheduler.timing.duration import format_duration
 from scheduler.wire import FLAG_EARLY, FLAG_IGNORE_RESULT, run_options
 from worker.execute import header_of
 from worker.frames import Retried
+from worker.hand import Killed, Running
 from worker.limits import TimeLimitExceeded
 from worker.outcome import Written, ended, error_line, failed, retry_record
 from worker.process import Setting
 from worker.retry import decide
 from worker.settle import Settlement
-from worker.single import Killed, Running
 
 
 class Aftermath:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from scheduler.model import Outcome
 from worker.execute import Executor
-from worker.frames import Frames, Parcel, Released, Report, Retried, encode
+from worker.frames import Frames, Hello, Parcel, Released, Report, Retried, encode
 from worker.prefetch import task_of
 from worker.shared import CLAIMED, HARD, LIMIT, STARTED, WORDS, Slots
 
@@ -52,6 +52,7 @@ class Child:
     def run(self) -> None:
         """Work until the supervisor hangs up."""
         frames = Frames(Parcel)
+        self._sock.sendall(encode(Hello()))
         while data := self._sock.recv(READ_BYTES):
             for parcel in frames.feed(data):
                 self._work(parcel)
@@ -60,6 +61,7 @@ class Child:
         words, execute, last_s, monotonic_ns = self._words, self._executor.run, self._last_s, time.monotonic_ns
         hard_limit_ms = self._executor.hard_limit_ms
         self._clock_ms = parcel.clock_ms
+        self._executor.session = parcel.session
         self._flushed_mono_s = time.monotonic()
         unstarted, told_ms = 0, words[HARD]
         number = parcel.first - 1

@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from types import CoroutineType
 from typing import Any
 
 from scheduler.errors import SoftTimeLimitExceeded
+from worker.terminated import Terminated
 
 
 class _SoftLimit(SoftTimeLimitExceeded, asyncio.CancelledError):
@@ -27,6 +28,15 @@ class _SoftLimit(SoftTimeLimitExceeded, asyncio.CancelledError):
 # One word for one thing: in tracebacks, results and `retry_for` it is what the user imports.
 _SoftLimit.__name__, _SoftLimit.__qualname__ = SoftTimeLimitExceeded.__name__, SoftTimeLimitExceeded.__qualname__
 _SoftLimit.__module__ = SoftTimeLimitExceeded.__module__
+
+
+class _Terminated(Terminated, asyncio.CancelledError):
+    """The same for a run that is broken off."""
+
+
+def terminated_error() -> Terminated:
+    """`Terminated` for a coroutine."""
+    return _Terminated()
 
 
 def soft_error(text: str) -> SoftTimeLimitExceeded:
@@ -102,18 +112,25 @@ class KeptLoops:
         """What this thread is running, if it is a coroutine."""
         return self._local.awaited
 
-    def run(self, inner: Any) -> Any:
-        """Run *inner* to its end in this thread; what is no awaitable is the value already."""
+    def run(self, inner: Any, tell: Callable[[Awaited | None], None] = lambda _: None) -> Any:
+        """
+        Run *inner* to its end in this thread; what is no awaitable is the value already.
+
+        Args:
+            tell: Is told what may be interrupted from now on; None once that is over.
+        """
         if not inspect.isawaitable(inner):
             return inner
         local = self._local
         if local.loop is None or local.loop.is_closed():
             local.loop = asyncio.new_event_loop()
         local.awaited = awaited = Awaited(inner)
+        tell(awaited)
         try:
             return local.loop.run_until_complete(_awaiting(awaited))
         finally:
             local.awaited = None
+            tell(None)
 
 
 class _OfThread(threading.local):

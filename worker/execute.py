@@ -64,6 +64,7 @@ from worker.limits import Alarm, StopNow
 from worker.outcome import Written, ended, error_line, failed, retry_record, trace_text
 from worker.request import LazyRequest
 from worker.retry import decide, original
+from worker.terminated import Terminated
 
 Became = Outcome | Retried | Released
 Performing = Callable[[Awaitable[Any], int | None], Awaitable[Any]]
@@ -144,7 +145,7 @@ class Executor:
         worker: The worker's name, for records and `request.hostname`.
         server_ms: Redis' clock now.
         chance: Draws from 0 to 1, for the jitter of retries.
-        soft_limit: Within it, `SoftTimeLimitExceeded` is raised in the thread that entered it, after so many ms.
+        guard: Entered around the call of each task, given its soft limit in ms or None. Without one, an alarm keeps soft limits.
         wait_for: Runs a coroutine to its end, in the calling thread.
 
     Attributes:
@@ -159,11 +160,12 @@ class Executor:
         worker: str,
         server_ms: Callable[[], float],
         chance: Callable[[], float] = random.random,
-        soft_limit: Callable[[int], AbstractContextManager[None]] | None = None,
+        guard: Callable[[int | None], AbstractContextManager[None]] | None = None,
         wait_for: Callable[[Any], Any] | None = None,
     ) -> None:
         loops = KeptLoops()
-        self._soft_limit = soft_limit or Alarm(loops)
+        self._guard = guard or Alarm(loops)
+        self._guards_all = guard is not None
         self._prepared = {name: Prepared(task, wait_for or loops.run) for name, task in tasks.items()}
         self._hard_limits_ms = {name: task.options.time_limit_ms or 0 for name, task in tasks.items()}
         self._config = config
@@ -232,6 +234,10 @@ class Executor:
         self._tell_revoked(Attempt(message, header, 0), expired=False)
         return ended(header, Written(message.id, self._worker, message.attempt, 0, now_ms), State.REVOKED)
 
+    def broken(self, message: Message, error: BaseException) -> Outcome:
+        """The end of *message*, which started and was broken off outside of its task."""
+        return failed(header_of(message), self._written(message, 0), error)
+
     # ── the steps ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _read_payload(self, attempt: Attempt, at: int) -> None:
@@ -248,10 +254,10 @@ class Executor:
         try:
             self._before(attempt)
             soft_ms = self._soft_limit_ms(attempt)
-            if soft_ms is None:
+            if soft_ms is None and not self._guards_all:
                 value = prepared.call(*attempt.args, **attempt.kwargs)
             else:
-                with self._soft_limit(soft_ms):
+                with self._guard(soft_ms):
                     value = prepared.call(*attempt.args, **attempt.kwargs)
             result = self._encode_result(attempt, value)
         except StopNow:
@@ -329,6 +335,8 @@ class Executor:
             return ended(attempt.header, self._written(attempt.message, attempt.started_ms), State.IGNORED)
         if isinstance(error, Reject):
             return self._rejected(attempt, error)
+        if isinstance(error, Terminated):
+            return ended(attempt.header, self._written(attempt.message, attempt.started_ms), State.REVOKED)
         message = attempt.message
         trace: str | None = trace_text(error, _OUR_FILES)
         options = prepared.options.merged(attempt.payload.run)

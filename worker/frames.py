@@ -1,8 +1,14 @@
 """
 What travels between a supervisor and its children: frames of msgpack, each behind its length.
 
-    supervisor → child    Parcel    a batch of messages
-    child → supervisor    Report    what became of them
+    supervisor → child    Parcel      a batch of messages, for a child that runs one at a time, in order
+                          Batch       a batch of messages, for a child that runs many at once, in any order
+                          Interrupt   break these runs off
+                          Sweep       some of what was not started was taken back: find it now
+                          Resize      run so many at once
+    child → supervisor    Hello       ready: `worker_process_init` is over
+                          Report      what became of a parcel's messages
+                          Tidings     what became of messages of batches
 """
 
 from __future__ import annotations
@@ -25,16 +31,53 @@ class Parcel(msgspec.Struct, frozen=True, array_like=True):
 
     Attributes:
         clock_ms: Redis' clock minus the monotonic clock of this host, in ms.
+        session: Under whose lease they stand.
     """
 
     first: int
     clock_ms: float
     messages: list[Message]
+    session: str = ""
 
     @property
     def last(self) -> int:
         """The number of the last message."""
         return self.first + len(self.messages) - 1
+
+
+class Batch(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """
+    A batch of messages, each with its cell in shared memory (`worker.cells`).
+
+    Attributes:
+        clock_ms: Redis' clock minus the monotonic clock of this host, in ms.
+        session: Under whose lease they stand.
+    """
+
+    clock_ms: float
+    cells: list[int]
+    messages: list[Message]
+    session: str
+
+
+class Interrupt(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """Break off what runs under these cells."""
+
+    cells: list[int]
+
+
+class Sweep(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """Some cells were withdrawn: report them, so that they can be used again."""
+
+
+class Resize(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """Run so many at once from now on."""
+
+    concurrency: int
+
+
+class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """The child is ready."""
 
 
 class Retried(msgspec.Struct, frozen=True, array_like=True):
@@ -58,7 +101,7 @@ class Released(msgspec.Struct, frozen=True, array_like=True):
     reason: str
 
 
-class Report(msgspec.Struct, frozen=True, array_like=True):
+class Report(msgspec.Struct, frozen=True, array_like=True, tag=2):
     """
     What became of messages.
 
@@ -76,7 +119,29 @@ class Report(msgspec.Struct, frozen=True, array_like=True):
     spent: dict[str, tuple[int, float]]
 
 
-def encode(value: Parcel | Report) -> bytearray:
+class Tidings(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """
+    What became of messages.
+
+    Attributes:
+        done: The cells of those that are dealt with.
+        passed: The cells of those that the child found withdrawn.
+        spent: As in `Report`.
+    """
+
+    done: list[int]
+    passed: list[int]
+    outcomes: list[Outcome]
+    retried: list[Retried]
+    released: list[Released]
+    spent: dict[str, tuple[int, float]]
+
+
+ToMany = Batch | Interrupt | Sweep | Resize
+Frame = Parcel | ToMany | Hello | Report | Tidings
+
+
+def encode(value: Frame) -> bytearray:
     """*value* as a frame."""
     frame = bytearray(_LENGTH.size)
     _encoder.encode_into(value, frame, _LENGTH.size)
@@ -87,7 +152,7 @@ def encode(value: Parcel | Report) -> bytearray:
 class Frames:
     """Cuts a stream of bytes into frames and decodes each as *kind*."""
 
-    def __init__(self, kind: type[Any]) -> None:
+    def __init__(self, kind: Any) -> None:
         self._decode = msgspec.msgpack.Decoder(kind).decode
         self._bytes = bytearray()
 

@@ -15,7 +15,7 @@ from typing import Protocol
 import msgspec
 
 from scheduler.clock import now_ms
-from scheduler.config import POOLS, Config
+from scheduler.config import POOLS, Config, default_concurrency
 from scheduler.errors import ConfigError, StoreRefusedError, StoreUnavailableError
 from scheduler.log import event
 from scheduler.model import Entry
@@ -26,6 +26,7 @@ from scheduler.store.sessions import WorkerInfo
 from scheduler.task import Task
 from worker import hooks
 from worker.keeper import PROBE_S, Keeper
+from worker.pools import POOLS as CAN
 from worker.signals import Signals, Stop
 
 EXIT_OK = 0
@@ -98,7 +99,8 @@ def run_worker(
             tasks=tasks,
             name=name or f"{socket.gethostname()}-{os.getpid()}",
             queues=chosen_queues(config, take=queues, exclude=exclude, tasks=tasks, entries=entries),
-            concurrency=concurrency or config.concurrency,
+            concurrency=concurrency
+            or (config.concurrency if pool in (None, config.pool) else default_concurrency(str(pool))),
             pool=pool or config.pool,
             show_runs=show_runs or _logger.isEnabledFor(logging.DEBUG),
         )
@@ -217,14 +219,15 @@ class Heart:
 def _checked(setting: Setting) -> Setting:
     complaints = []
     if setting.pool not in POOLS:
-        complaints.append(f"pool {setting.pool!r}: this version has {' and '.join(map(repr, POOLS))}")
+        complaints.append(f"pool {setting.pool!r}: this version has {', '.join(POOLS)}")
+    elif not 1 <= setting.concurrency <= CAN[setting.pool].concurrency_max and setting.pool != "solo":
+        most = CAN[setting.pool].concurrency_max
+        complaints.append(f"concurrency {setting.concurrency}: pool {setting.pool} runs 1–{most} tasks at once")
     if not setting.tasks:
         complaints.append(
             "there is no task to run: put `@task` or `@schedule` functions into the schedules folder, "
             "or name modules with -A or the `imports` setting"
         )
-    if not 1 <= setting.concurrency <= CONCURRENCY_MAX:
-        complaints.append(f"concurrency {setting.concurrency}: use 1–{CONCURRENCY_MAX}")
     if complaints:
         raise ConfigError(complaints)
     return setting
@@ -235,7 +238,3 @@ def _version() -> str:
         return version("steadybeat")
     except PackageNotFoundError:
         return ""
-
-
-CONCURRENCY_MAX = 400
-"""`select` watches 1,024 descriptors at most, and each child takes two."""

@@ -25,7 +25,7 @@ SETTLE_S = 0.002
 
 class Slots:
     """
-    The shared memory of *count* children. Made before the first fork; each child finds its slot by its number.
+    The shared memory of up to *count* children. Made before the first fork; each child finds its slot by its number.
 
     Attributes:
         words: 64-bit numbers, `WORDS` for each child. Aligned, so that each is written at once.

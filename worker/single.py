@@ -1,73 +1,28 @@
 """
-The children, as their supervisor sees them: what each holds, what it runs, and taking back what it has not started.
+A child that runs one message at a time, as its supervisor sees it, and taking back what it has not started.
 
     free → has a parcel → (a second one, if the first is quick) → free
          → its task takes long: the unstarted rest is withdrawn, and nothing more is sent until the task is over
-         → killed or dead: what it held is sorted into what ran and what did not; a new child takes its slot
+
+Messages are numbered in the order in which they are run, so one number says what is done, and one what is claimed.
 """
 
 from __future__ import annotations
 
-import contextlib
-import math
-import os
-import signal
-import socket
+import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
 
 from scheduler.model import Message
-from worker.frames import Frames, Parcel, Report, encode
+from worker.frames import Parcel, Report
+from worker.hand import LOOK_S, WITHDRAW_AFTER_S, Hand, Killed, Running
 from worker.shared import SETTLE_S, UNLIMITED, Slots
 from worker.zygote import Zygote
 
-READ_BYTES = 1 << 20
 PARCELS_MAX = 2
 
 
-class Running(NamedTuple):
-    """
-    The message that a child runs.
-
-    Attributes:
-        since_mono_s: When it was started.
-        limit_s: How long it may take, or None.
-    """
-
-    message: Message
-    since_mono_s: float
-    limit_s: float | None
-
-    @property
-    def until_mono_s(self) -> float:
-        """When it has run for too long."""
-        return math.inf if self.limit_s is None else self.since_mono_s + self.limit_s
-
-
-class Fall(NamedTuple):
-    """
-    What a dead child leaves behind.
-
-    Attributes:
-        running: What it ran when it died, if it ran anything.
-        unstarted: What goes back as if nothing had happened (finished, but not reported, included).
-        killed_for: Why we killed it and for which message; None if it died by itself.
-    """
-
-    running: Running | None
-    unstarted: list[Message]
-    killed_for: Killed | None
-
-
-class Killed(NamedTuple):
-    """Why a child was killed: ``"time_limit"``, ``"cancel"``, ``"abandoned"`` or ``"stop"``; and over which message."""
-
-    why: str
-    id: str = ""
-
-
-class Single:
+class Single(Hand):
     """
     One child, and what it holds.
 
@@ -76,8 +31,6 @@ class Single:
     """
 
     def __init__(self, number: int, slots: Slots, zygote: Zygote, is_quick: Callable[[list[Message]], bool]) -> None:
-        self.number = number
-        self.killed_for: Killed | None = None
         self._slots = slots
         self._is_quick = is_quick
         self._parcels: deque[Parcel] = deque()
@@ -86,20 +39,15 @@ class Single:
         self._withdrawn_from = 0
         self._settle_mono_s = 0.0
         self._quick = True
-        self._outbox = bytearray()
-        self._frames = Frames(Report)
         slots.reset(number)
-        self._sock, theirs = socket.socketpair()
-        with theirs:
-            born = zygote.spawn(number, theirs)
-        self.pid, self._pidfd = born
-        self._sock.setblocking(False)
-
-    def fileno(self) -> int:
-        """Readable when there are reports, writable when more of a parcel can be sent."""
-        return self._sock.fileno()
+        super().__init__(number, zygote, time.monotonic(), Report)
 
     # ── what it has ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def outstanding(self) -> int:
+        """How many messages it holds and has not reported."""
+        return sum(len(parcel.messages) - max(0, self._done + 1 - parcel.first) for parcel in self._parcels)
 
     @property
     def is_idle(self) -> bool:
@@ -109,22 +57,22 @@ class Single:
     @property
     def is_free(self) -> bool:
         """Whether it can be given a parcel."""
-        if self.killed_for is not None or self._withdrawn_from or self._settle_mono_s:
+        if not self.can_work or self._withdrawn_from or self._settle_mono_s:
             return False
         return not self._parcels or (len(self._parcels) < PARCELS_MAX and self._quick)
-
-    @property
-    def wants_to_write(self) -> bool:
-        """Whether a part of a parcel is not sent yet."""
-        return bool(self._outbox)
 
     def held(self) -> Iterator[Message]:
         """What it holds and has not reported, in order."""
         for parcel in self._parcels:
             yield from parcel.messages[max(0, self._done + 1 - parcel.first) :]
 
-    def running(self) -> Running | None:
-        """What it runs now."""
+    def running(self) -> list[Running]:
+        """What it runs now: one message at most."""
+        running = self.running_now()
+        return [] if running is None else [running]
+
+    def running_now(self) -> Running | None:
+        """The same, without a list."""
         slots, number = self._slots, self.number
         since_mono_s = slots.started_mono_s(number)
         claimed, limit_s = slots.claimed(number), slots.hard_limit_s(number)
@@ -140,41 +88,49 @@ class Single:
 
     # ── giving, and taking back ─────────────────────────────────────────────────────────────────────────────────────
 
-    def give(self, messages: list[Message], clock_ms: float) -> None:
+    def give(self, messages: list[Message], clock_ms: float, session: str = "") -> None:
         """Send a parcel of *messages*."""
-        parcel = Parcel(self._sent + 1, clock_ms, messages)
+        parcel = Parcel(self._sent + 1, clock_ms, messages, session)
         self._sent = parcel.last
+        self.given += len(messages)
         self._quick = self._is_quick(messages)
         self._parcels.append(parcel)
-        self._outbox += encode(parcel)
-        self.write()
+        self._send(parcel)
 
-    def write(self) -> None:
-        """Send what the socket takes. Whether the child is dead is the zygote's to say."""
-        with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
-            while self._outbox:
-                sent = self._sock.send(self._outbox)
-                del self._outbox[:sent]
+    def next_mono_s(self, now: float, *, is_cancelling: bool) -> float:
+        """When `look` has something to do."""
+        if self._settle_mono_s:
+            return self._settle_mono_s
+        if is_cancelling:
+            return now + LOOK_S
+        running = self.running_now()
+        return now + LOOK_S if running is None or self.has_unstarted() else running.until_mono_s
 
-    def read(self) -> Iterator[tuple[Report, list[Message]]]:
-        """The reports that have come, each with the messages that the child did not start (and that nobody has taken back yet)."""
-        while True:
-            try:
-                data = self._sock.recv(READ_BYTES)
-            except (BlockingIOError, ConnectionResetError):
-                return
-            if not data:
-                return
-            for report in self._frames.feed(data):
-                yield report, self._note(report)
-            if len(data) < READ_BYTES:
-                return
+    def look(self, now: float, cancels: Mapping[str, bool]) -> list[Message]:
+        """Mind its time limit, cancel requests, and what waits behind a long task; what was taken back."""
+        if self._settle_mono_s:
+            return self.settle() if now >= self._settle_mono_s else []
+        running = self.running_now()
+        if running is not None:
+            if now >= running.until_mono_s:
+                self.kill(Killed("time_limit", running.message.id))
+            elif cancels.get(running.message.id):
+                self.kill(Killed("cancel", running.message.id))
+            elif now >= running.since_mono_s + WITHDRAW_AFTER_S and self.has_unstarted():
+                self.withdraw(now)
+        return []
 
-    def withdraw(self, now_mono_s: float) -> None:
+    def abandon(self, ids: set[str]) -> None:
+        """These are no longer ours: it is killed if it holds one of them."""
+        for message in self.held():
+            if message.id in ids:
+                self.kill(Killed("abandoned", message.id))
+
+    def withdraw(self, now: float) -> None:
         """Begin to take back what it has not started; `settle` has it after `SETTLE_S`."""
         if not self._settle_mono_s and not self._withdrawn_from:
             self._slots.limit(self.number, self._slots.claimed(self.number))
-            self._settle_mono_s = now_mono_s + SETTLE_S
+            self._settle_mono_s = now + SETTLE_S
 
     @property
     def settle_mono_s(self) -> float:
@@ -189,25 +145,6 @@ class Single:
         back = self._cut(first)
         self._reopen()
         return back
-
-    # ── its end ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def kill(self, killed: Killed) -> None:
-        """Kill it. The zygote will tell of its death."""
-        if self.killed_for is None:
-            self.killed_for = killed
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-
-    def fall(self) -> Fall:
-        """It is dead, and its last reports were read: what it leaves behind. Ends this object."""
-        running = self.running()
-        message = running.message if running is not None else None
-        unstarted = [held for held in self.held() if held is not message]
-        os.close(self._pidfd)
-        self._sock.close()
-        self._parcels.clear()
-        return Fall(running, unstarted, self.killed_for)
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -234,8 +171,9 @@ class Single:
             stay = max(0, first - parcel.first)
             back += parcel.messages[stay:]
             if stay:
-                kept.append(Parcel(parcel.first, parcel.clock_ms, parcel.messages[:stay]))
+                kept.append(Parcel(parcel.first, parcel.clock_ms, parcel.messages[:stay], parcel.session))
         self._parcels = kept
+        self.given -= len(back)
         return back
 
     def _reopen(self) -> None:
@@ -243,3 +181,6 @@ class Single:
         if self._withdrawn_from and self._done >= self._sent:
             self._withdrawn_from = 0
             self._slots.limit(self.number, UNLIMITED)
+
+    def _forget(self) -> None:
+        self._parcels.clear()

@@ -23,7 +23,7 @@ import select
 import time
 from collections.abc import Sequence
 
-from scheduler.errors import LeaseLostError, StoreError
+from scheduler.errors import LeaseLostError, RefusedError, StoreError
 from scheduler.log import event
 from scheduler.model import Ack
 from scheduler.notify import notify
@@ -34,6 +34,7 @@ from worker.events import Teller
 from worker.hooks import Herald
 from worker.intake import Intake
 from worker.orders import Running, Steering
+from worker.pools import POOLS
 from worker.prefetch import Pace
 from worker.process import EXIT_OK, Heart, Setting, make_keeper, open_session, say_ready
 from worker.settle import Settlement
@@ -60,9 +61,10 @@ class Supervisor:
         self._teller = Teller(show_runs=setting.show_runs)
         self._settlement = Settlement(self._teller)
         self._heart = Heart()
-        self._pace = Pace({name for name, task in setting.tasks.items() if task.options.ack is Ack.EACH})
+        singly = frozenset(name for name, task in setting.tasks.items() if task.options.ack is Ack.EACH)
+        self._pace = Pace(singly)
         self._aftermath = Aftermath(setting, self._settlement, self._keeper.clock)
-        self._crew = Crew(setting, self._pace, self._settlement, self._aftermath)
+        self._crew = Crew(setting, self._pace, self._settlement, self._aftermath, singly=singly)
         self._steering = Steering(setting, self._keeper, signals, self._teller, self)
         self._is_drained = False
         self._stop_mono_s: float | None = None
@@ -75,10 +77,13 @@ class Supervisor:
             if code is not None:
                 return code
             self._crew.start()
-            say_ready(self._setting, self._began_mono_s)
-            self._herald.ready()
+            is_told = False
             while not self._is_over():
                 self._turn()
+                if not is_told and self._crew.is_ready:
+                    is_told = True
+                    say_ready(self._setting, self._began_mono_s)
+                    self._herald.ready()
             return EXIT_OK
         finally:
             self._close()
@@ -109,7 +114,24 @@ class Supervisor:
     @property
     def concurrency(self) -> int:
         """How many tasks it runs at once."""
-        return self._setting.concurrency
+        return self._crew.concurrency
+
+    def set_concurrency(self, concurrency: int) -> None:
+        """
+        Run so many tasks at once from now on; where that is fewer, what runs ends first.
+
+        Raises:
+            RefusedError: The pool does not run so many.
+        """
+        most = POOLS[self._setting.pool].concurrency_max
+        if not 1 <= concurrency <= most:
+            raise RefusedError(f"concurrency {concurrency}: pool {self._setting.pool} runs 1–{most} tasks at once")
+        self._crew.set_concurrency(concurrency, time.monotonic())
+        self._intake.look_now()
+
+    def replace_children(self) -> None:
+        """Have each child replaced by a new one, which is ready before it ends."""
+        self._crew.replace_children(time.monotonic())
 
     def running(self) -> list[Running]:
         """What runs now."""
@@ -254,7 +276,8 @@ class Supervisor:
         if taken.fires:
             self._teller.fires(taken.fires)
         if taken.messages:
-            rest = self._crew.deal(taken.messages, self._keeper.clock.now_ms() - time.monotonic() * 1000)
+            clock_ms = self._keeper.clock.now_ms() - time.monotonic() * 1000
+            rest = self._crew.deal(taken.messages, clock_ms, self._keeper.session.id)
             self._settlement.back([message.id for message in rest])
 
     def _known(self) -> list[str]:
@@ -263,7 +286,7 @@ class Supervisor:
     def _lease_lost(self) -> None:
         """Everything we held is somebody else's. Stop it, and begin a new session."""
         dropped = self._settlement.forget()
-        event(_logger, "session.lost", level=logging.WARNING, running=self._crew.busy, dropped=dropped)
+        event(_logger, "session.lost", level=logging.WARNING, killed=self._crew.busy, dropped=dropped)
         self._crew.kill_busy("abandoned")
         self._settlement.forget()
         self._aftermath.cancels.clear()
@@ -282,7 +305,8 @@ class Supervisor:
         grace_s = self._setting.config.grace_ms / 1000
         self._stop_mono_s = now + grace_s
         self._crew.leave()
-        running = self._crew.withdraw(now)
+        running = len(self._crew.running())
+        self._crew.withdraw(now)
         event(_logger, "worker.stopping", running=running, grace_s=grace_s if running else None)
 
     def _close(self) -> None:

@@ -133,7 +133,7 @@ def test_a_run_that_was_cancelled_while_it_ran_is_not_tried_again(lab: Lab, pool
 
 def test_nothing_to_run_and_an_unknown_pool_are_one_clear_error(lab: Lab) -> None:
     """P12: exit 2 and words."""
-    for flags, words in ((["--pool", "threads"], "prefork, solo"), (["-Q", "-x"], "queue '-x'")):
+    for flags, words in ((["--pool", "carpool"], "prefork, threads, async, solo"), (["-Q", "-x"], "queue '-x'")):
         code, text = _worker(lab, *flags)
         assert code == 2
         assert words in text

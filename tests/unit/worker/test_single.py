@@ -9,9 +9,10 @@ from collections.abc import Iterator
 import pytest
 
 from scheduler.model import Message
-from worker.frames import Frames, Parcel, Report, encode
+from worker.frames import Frames, Hello, Parcel, Report, encode
+from worker.hand import Killed
 from worker.shared import CLAIMED, LIMIT, STARTED, UNLIMITED, Slots
-from worker.single import Killed, Single
+from worker.single import Single
 from worker.zygote import Born
 
 
@@ -38,6 +39,9 @@ def zygote() -> Stillborn:
 @pytest.fixture
 def child(slots: Slots, zygote: Stillborn) -> Iterator[Single]:
     child = Single(0, slots, zygote, lambda _: True)  # type: ignore[arg-type]
+    zygote.sock.sendall(encode(Hello()))
+    assert list(child.read()) == []
+    assert child.is_ready
     yield child
     zygote.sock.close()
 
@@ -77,7 +81,7 @@ def test_what_runs_stays_and_the_rest_comes_back(child: Single, slots: Slots, zy
     assert slots.words[LIMIT] == 1
     assert [message.id for message in child.settle()] == ["m2", "m3", "m4", "m5", "m6"]
     assert held(child) == ["m1"]
-    running = child.running()
+    running = child.running_now()
     assert running is not None
     assert running.message.id == "m1"
     report(zygote, 3, unstarted=2)
@@ -121,8 +125,7 @@ def test_a_dead_child_is_blamed_for_what_it_ran_alone(child: Single, slots: Slot
     list(child.read())
     slots.words[CLAIMED], slots.words[STARTED] = 3, 10**9
     fall = child.fall()
-    assert fall.running is not None
-    assert fall.running.message.id == "m3"
+    assert [each.message.id for each in fall.running] == ["m3"]
     assert [message.id for message in fall.unstarted] == ["m2", "m4"]
     assert fall.killed_for is None
 
@@ -132,7 +135,7 @@ def test_between_two_messages_nobody_is_blamed(child: Single, slots: Slots) -> N
     child.give(MESSAGES[:2], 0.0)
     slots.words[CLAIMED], slots.words[STARTED] = 1, 0
     fall = child.fall()
-    assert fall.running is None
+    assert fall.running == []
     assert [message.id for message in fall.unstarted] == ["m1", "m2"]
 
 
