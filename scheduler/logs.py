@@ -27,7 +27,7 @@ import msgspec
 
 from scheduler import signals
 from scheduler.config import Config
-from scheduler.context import Request, current_request
+from scheduler.context import Request, current_request, pop_request, push_request
 from scheduler.log import TASK_LOGGER
 from scheduler.sinks import Journal, Stream
 
@@ -91,8 +91,8 @@ class PriorityFormatter(TextFormatter):
 
 class JsonFormatter(logging.Formatter):
     """
-    One object: ``{"time", "level", "logger", "pid", "message"}``; of an event ``event`` and ``fields``, of a line by a task
-    ``run_id``, ``task``, ``entry`` and ``attempt``; ``exception`` and ``stack`` as text, and what was given as `extra`.
+    One object: ``{"time", "level", "logger", "pid", "message"}``; of an event ``event`` and ``fields``; of a line by a run or
+    about one ``run_id``, ``task``, ``entry`` and ``attempt``; ``exception`` and ``stack`` as text, and what was given as `extra`.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -104,9 +104,9 @@ class JsonFormatter(logging.Formatter):
             "pid": record.process,
             "message": record.getMessage(),
         }
-        run: Request | None = getattr(record, "run", None)
-        if run is not None:
-            line |= {"run_id": run.id, "task": run.task, "entry": run.entry, "attempt": run.attempt}
+        told = _about_run(record)
+        if told.get("id"):
+            line |= {"run_id": told["id"], **{name: told.get(name) for name in ("task", "entry", "attempt")}}
         if (name := getattr(record, "event", None)) is not None:
             line |= {"event": name, "fields": getattr(record, "fields", {})}
         if text := _traceback(record):
@@ -133,12 +133,9 @@ def journal_fields(record: logging.LogRecord, identifier: str) -> list[tuple[str
         ("CODE_LINE", str(record.lineno)),
         ("CODE_FUNC", record.funcName or ""),
     ]
-    told: dict[str, Any] = getattr(record, "fields", {})
     if (name := getattr(record, "event", None)) is not None:
         found.append(("SCHED_EVENT", name))
-    run: Request | None = getattr(record, "run", None)
-    if run is not None:
-        told = {**told, "id": run.id, "task": run.task, "entry": run.entry, "attempt": run.attempt}
+    told = _about_run(record)
     for field, name in _JOURNAL_NAMES.items():
         if told.get(field) is not None:
             found.append((name, str(told[field])))
@@ -149,6 +146,15 @@ _JOURNAL_NAMES = {
     "id": "SCHED_RUN_ID", "task": "SCHED_TASK", "entry": "SCHED_ENTRY", "attempt": "SCHED_ATTEMPT",
     "queue": "SCHED_QUEUE", "state": "SCHED_STATE", "signal": "SCHED_SIGNAL", "name": "SCHED_NAME",
 }  # fmt: skip
+
+
+def _about_run(record: logging.LogRecord) -> dict[str, Any]:
+    """The facts of an event, with the run in which the record was logged: that weighs more."""
+    told: dict[str, Any] = getattr(record, "fields", {})
+    run: Request | None = getattr(record, "run", None)
+    if run is None:
+        return told
+    return {**told, "id": run.id, "task": run.task, "entry": run.entry, "attempt": run.attempt}
 
 
 def priority(level: int) -> int:
@@ -199,7 +205,18 @@ def _text(value: Any) -> str:
 # ── where they go ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Lines(logging.Handler):
+class _Ours(logging.Handler):
+    """
+    What our handlers have in common.
+
+    Attributes:
+        takes_prints: Whether what tasks print comes here too.
+    """
+
+    takes_prints = False
+
+
+class Lines(_Ours):
     """Writes to stderr, or what *stream* is."""
 
     def __init__(self, stream: Stream, formatter: logging.Formatter) -> None:
@@ -221,7 +238,7 @@ class Lines(logging.Handler):
         return text.encode("utf-8", "replace") + b"\n"
 
 
-class JournalLines(logging.Handler):
+class JournalLines(_Ours):
     """Writes to the journal; to stderr, with priorities, where it does not take an entry."""
 
     def __init__(self, journal: Journal, fallback: Lines, identifier: str) -> None:
@@ -261,6 +278,7 @@ def configure(config: Config, *, identifier: str = "sched") -> None:
     if handler is None:
         return  # there is no stderr, so nobody to tell
     level = config.log_level.upper()
+    handler.takes_prints = config.redirect_stdouts and config.hijack_root_logger
     if config.hijack_root_logger:
         root = logging.getLogger()
         root.handlers[:] = [handler]
@@ -304,7 +322,7 @@ def is_under_journal(fd: int = 2) -> bool:
     return (device, inode) == (str(found.st_dev), str(found.st_ino))
 
 
-def _handler(form: str, identifier: str) -> logging.Handler | None:
+def _handler(form: str, identifier: str) -> _Ours | None:
     try:
         stream = Stream()
     except OSError:
@@ -322,10 +340,10 @@ def _handler(form: str, identifier: str) -> logging.Handler | None:
         return fallback
 
 
-def _ours() -> logging.Handler | None:
+def _ours() -> _Ours | None:
     for name in (None, *OURS):
         for handler in logging.getLogger(name).handlers:
-            if isinstance(handler, Lines | JournalLines):
+            if isinstance(handler, _Ours):
                 return handler
     return None
 
@@ -333,7 +351,7 @@ def _ours() -> logging.Handler | None:
 def _remove_ours() -> None:
     for name in (None, *OURS):
         logger = logging.getLogger(name)
-        logger.handlers[:] = [h for h in logger.handlers if not isinstance(h, Lines | JournalLines)]
+        logger.handlers[:] = [h for h in logger.handlers if not isinstance(h, _Ours)]
 
 
 # ── what tasks print ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -343,42 +361,48 @@ class Printed(io.TextIOBase):
     """
     A stand-in for stdout or stderr in a process that runs tasks: each line that is printed is logged, with its run.
 
-    Whatever `log_level` is: who prints wants to see it. Lines that are begun are kept for each thread by itself.
+    Whatever `log_level` is: who prints wants to see it. A line that is begun is kept for its thread; what another run prints
+    there does not join it.
     """
 
     def __init__(self, real: TextIO, logger: logging.Logger, level: int) -> None:
         super().__init__()
-        self._real = real
+        self.real = real
         self._logger = logger
         self._level = level
-        self._begun = threading.local()
+        self._own = _Own()
 
     def write(self, text: str) -> int:
-        if getattr(self._begun, "is_logging", False):
+        own, request = self._own, current_request()
+        if own.is_logging:
             return len(text)  # a handler of the user's prints what it is to log: once is enough
-        *lines, rest = (getattr(self._begun, "text", "") + str(text)).split("\n")
-        self._begun.text = rest
+        if own.begun and own.request is not request:
+            self.flush()
+        *lines, own.begun = (own.begun + str(text)).split("\n")
+        own.request = request
         for line in lines:
-            self._log(line)
+            self._log(line, request)
         return len(text)
 
     def flush(self) -> None:
-        if rest := getattr(self._begun, "text", ""):
-            self._begun.text = ""
-            self._log(rest)
+        if begun := self._own.begun:
+            self._own.begun = ""
+            self._log(begun, self._own.request)
 
-    def _log(self, line: str) -> None:
+    def _log(self, line: str, request: Request | None) -> None:
         if not line.strip():
             return
         record = self._logger.makeRecord(self._logger.name, self._level, "(print)", 0, "%s", (line,), None)
-        self._begun.is_logging = True
+        token = push_request(request or current_request())
+        self._own.is_logging = True
         try:
             self._logger.handle(record)
         finally:
-            self._begun.is_logging = False
+            self._own.is_logging = False
+            pop_request(token)
 
     def fileno(self) -> int:
-        return self._real.fileno()
+        return self.real.fileno()
 
     def isatty(self) -> bool:
         return False
@@ -389,15 +413,23 @@ class Printed(io.TextIOBase):
     @property
     def encoding(self) -> str:  # type: ignore[override]
         """Of the real stream."""
-        return self._real.encoding
+        return self.real.encoding
 
     @property
     def buffer(self) -> Any:
         """The bytes below the real stream: what is written there is not logged."""
-        return self._real.buffer
+        return self.real.buffer
 
 
-def redirect_prints(config: Config) -> None:
+class _Own(threading.local):
+    """What a thread has begun to print, and in which run."""
+
+    begun = ""
+    request: Request | None = None
+    is_logging = False
+
+
+def redirect_prints() -> None:
     """
     In a process that is to run tasks: let what they print come with the log, line by line and with its run.
 
@@ -405,13 +437,19 @@ def redirect_prints(config: Config) -> None:
     buffer: a child that is killed would take it along.
     """
     handler = _ours()
-    if handler is None or not config.redirect_stdouts or not config.hijack_root_logger:
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(line_buffering=True)
-        return
     for name, level in (("stdout", logging.INFO), ("stderr", logging.WARNING)):
         real = getattr(sys, name)
-        if isinstance(real, io.TextIOWrapper):
-            real.flush()
+        if not isinstance(real, io.TextIOWrapper):
+            continue
+        real.reconfigure(line_buffering=True)
+        if handler is not None and handler.takes_prints:
             setattr(sys, name, Printed(real, logging.getLogger(f"{TASK_LOGGER}.{name}"), level))
+
+
+def restore_prints() -> None:
+    """Undo `redirect_prints`."""
+    for name in ("stdout", "stderr"):
+        printed = getattr(sys, name)
+        if isinstance(printed, Printed):
+            printed.flush()
+            setattr(sys, name, printed.real)

@@ -29,6 +29,7 @@ import msgspec
 from scheduler import signals
 from scheduler.config import Config
 from scheduler.log import event
+from scheduler.logs import redirect_prints, restore_prints
 from scheduler.signals import Signal
 from worker.signals import leave_to_supervisor
 
@@ -76,11 +77,12 @@ def init_worker(sender: Sender, config: Config) -> None:
 
 def init_child() -> None:
     """
-    Send `worker_process_init`, in a process that is to run tasks, before its first one.
+    Send `worker_process_init`, in a process that is to run tasks, before its first one; what they print comes with the log.
 
     Raises:
         ChildInitError: A receiver has raised. It was told, with its traceback; the process must end, and may be replaced.
     """
+    redirect_prints()
     try:
         signals.worker_process_init.send_strictly()
     except (Exception, SystemExit) as error:
@@ -99,6 +101,7 @@ def init_child() -> None:
 def end_child(exitcode: int = 0) -> None:
     """Send `worker_process_shutdown`, in a process that has run its last task."""
     signals.worker_process_shutdown.send(pid=os.getpid(), exitcode=exitcode)
+    restore_prints()
 
 
 def wants_farewell() -> bool:
