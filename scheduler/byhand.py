@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from scheduler.clock import iso
-from scheduler.errors import NotFoundError, OversizedMessageError, RefusedError
+from scheduler.errors import NotFoundError, OversizedMessageError, QueueFullError, RefusedError
 from scheduler.fires import COUNT_MAX, newer, schedule_of, stretch
 from scheduler.model import Entry, Overlap
-from scheduler.wire import FLAG_IGNORE_RESULT, Header, Payload, encode_body, flags_of, keyed_id, new_id
+from scheduler.unique import key_shown
+from scheduler.wire import FLAG_IGNORE_RESULT, Header, Payload, decode_header, encode_body, flags_of, keyed_id, new_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,8 +97,25 @@ def trigger(store: Store, entry: Entry, asked: Asked, *, bytes_max: int) -> tupl
         note=Note(verb="trigger", entry=entry.name, by=asked.by, reason=asked.reason, what=what),
     )
     if not reply.ok:
-        raise RefusedError(held(entry.name, reply.holder))
+        raise refused(message, entry.name, reply)
     return message, reply
+
+
+def refused(message: NewMessage, entry: str, reply: TriggerReply) -> RefusedError:
+    """Why *message*, a run of *entry*, was not accepted, and what can be done about it."""
+    from scheduler.store.queues import Full, Unique  # noqa: PLC0415
+
+    match reply.refusal:
+        case Full(length, length_max):
+            return QueueFullError(message.queue, length, length_max)
+        case Unique(holder):
+            key = key_shown(decode_header(message.body)[0].unique)
+            return RefusedError(
+                f"entry {entry!r}: run {holder} has its unique key ({key}) and has not ended; wait for it, cancel it "
+                f"(`sched cancel {holder}`), or run this one beside it (--force, force=True)"
+            )
+        case _:
+            return RefusedError(held(entry, reply.holder))
 
 
 def held(entry: str, holder: str) -> str:
@@ -134,6 +152,7 @@ def triggered(entry: Entry, asked: Asked, *, namespace: str, now_ms: int) -> New
         result_ttl_s=max(1, entry.result_expires_ms // 1000),
         by=asked.by,
         reason=asked.reason,
+        unique="" if asked.force else entry.unique,
     )
     payload = Payload(
         args=entry.args if asked.args is None else asked.args,

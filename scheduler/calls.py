@@ -19,7 +19,7 @@ import msgspec
 from scheduler.clock import aware, to_ms
 from scheduler.content import JSON
 from scheduler.context import current_request
-from scheduler.errors import ConfigError, OversizedMessageError, RefusedError, StoreUnavailableError
+from scheduler.errors import ConfigError, OversizedMessageError, QueueFullError, RefusedError, StoreUnavailableError
 from scheduler.exchange import Exchange, Queue
 from scheduler.home import Home
 from scheduler.model import Ack, Catchup, Overlap
@@ -46,7 +46,7 @@ from scheduler.wire import (
 )
 
 if TYPE_CHECKING:
-    from scheduler.store.queues import NewMessage
+    from scheduler.store.queues import Full, NewMessage, Unique
     from scheduler.task import Task
 
 T = TypeVar("T")
@@ -121,10 +121,10 @@ def make_messages(
     The messages for *call*, checked and encoded; nothing is sent.
 
     It is one, unless an exchange leads to several queues: then the first has the id that the caller knows, and each further one is a
-    copy (`copy_id`), in the same family by its `root_id`.
+    copy (`copy_id`), in the same family by its `root_id`. A unique key holds for each of these queues by itself.
 
     Args:
-        made: The task, for routes that look at it.
+        made: The task, for routes that look at it, and for its unique key.
 
     Raises:
         ValueError: Something that the call says is out of range or cannot be met.
@@ -148,6 +148,7 @@ def make_messages(
     at_ms = _at_ms(call, now_ms)
     expires_ms = _expires_ms(task, call, options, now_ms=now_ms, at_ms=at_ms)
     ttl_ms = config.result_expires_ms if options.result_expires_ms is None else options.result_expires_ms
+    unique = "" if made is None else made.unique_text(call.args, call.kwargs)
     request = current_request()
     id_ = call.task_id or new_id()
     headers = dict(call.headers) if call.headers else {}
@@ -177,6 +178,7 @@ def make_messages(
             expires_ms=expires_ms,
             enqueued_ms=now_ms,
             result_ttl_s=max(1, ttl_ms // 1000),
+            unique=f"{unique}@{queue}" if nth and unique else unique,
         )
         if nth and not payload.root_id:
             payload = msgspec.structs.replace(payload, root_id=id_)
@@ -184,7 +186,7 @@ def make_messages(
         if len(body) > config.message_bytes_max:
             raise _oversized(task, len(body), config.message_bytes_max)
         own_id = copy_id(config.namespace, id_, queue) if nth else id_
-        messages.append(NewMessage(own_id, body, queue, at_ms, priority))
+        messages.append(NewMessage(own_id, body, queue, at_ms, priority, bool(unique)))
     return messages
 
 
@@ -303,8 +305,12 @@ def _plain_payload(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes | No
 
 
 def envelope_of(task: str, home: Home, options: TaskOptions) -> Envelope | None:
-    """The envelope for plain calls of *task*; None where a route looks at arguments or an exchange leads on, or within a run."""
-    if not current_request().called_directly or before_task_publish.receivers:
+    """
+    The envelope for plain calls of *task*.
+
+    None where a route or a unique key looks at arguments, where an exchange leads on, or within a run.
+    """
+    if options.unique is not None or not current_request().called_directly or before_task_publish.receivers:
         return None
     found: Envelope | None = home.envelopes.get(task)
     if found is None or found.options is not options:
@@ -339,7 +345,9 @@ def send_one(message: NewMessage, home: Home, *, own_id: bool = False) -> AsyncR
     if own_id:
         return send((message,), home)[0]
     # Its id is fresh, so it may stand for the call too.
-    home.store.queues.enqueue((message,), call_id=message.id)
+    refusals = home.store.queues.enqueue((message,), call_id=message.id).refusals
+    if refusals:
+        return AsyncResult(_ids_of((message,), {message.id: refusals[0]})[0], home)
     if after_task_publish.receivers:
         published((message,))
     return AsyncResult(message.id, home)
@@ -377,22 +385,46 @@ def send(messages: Sequence[NewMessage], home: Home, *, pauses_s: Sequence[float
         pauses_s: See `read_retry_policy`.
 
     Raises:
-        RefusedError: Messages whose `task_id` is alive already; the others were sent.
+        RefusedError: Messages whose `task_id` is alive already, or whose queue is full (`QueueFullError`); the others were
+            sent.
         StoreUnavailableError: No answer in time. They may be there or not.
     """
     refused: list[str] = []
+    refusals: dict[str, Unique | Full] = {}
     for chunk in _chunks(messages):
         # One id for all tries of a chunk: a reply that was lost does not make it two.
         accepted = patiently(partial(home.store.queues.enqueue, chunk, call_id=new_id()), pauses_s)
-        refused += [message.id for message, fresh in zip(chunk, accepted, strict=True) if not fresh]
+        if not all(accepted):
+            refusals |= {chunk[at].id: why for at, why in accepted.refusals.items()}
+            refused += [message.id for message, fresh in zip(chunk, accepted, strict=True) if not fresh]
         if after_task_publish.receivers:
             published(message for message, fresh in zip(chunk, accepted, strict=True) if fresh)
+    refused = [id_ for id_ in refused if id_ not in refusals]
     if refused:
         raise RefusedError(
             f"{'run' if len(refused) == 1 else 'runs'} {', '.join(refused[:5])}{' …' if len(refused) > 5 else ''}: "
             "this task_id belongs to a run that has not ended; use another, or leave it out"
         )
-    return [AsyncResult(message.id, home) for message in messages]
+    return [AsyncResult(id_, home) for id_ in _ids_of(messages, refusals)]
+
+
+def _ids_of(messages: Sequence[NewMessage], refusals: Mapping[str, Unique | Full]) -> list[str]:
+    """
+    The run that stands for each of *messages*: its own, or the one that has its unique key.
+
+    Raises:
+        QueueFullError: A queue was full.
+    """
+    from scheduler.store.queues import Full  # noqa: PLC0415 - see make_messages
+
+    full = {id_: why for id_, why in refusals.items() if isinstance(why, Full)}
+    if full:
+        sent = [message.id for message in messages if message.id not in refusals]
+        first = next(message for message in messages if message.id in full)
+        length, length_max = full[first.id]
+        raise QueueFullError(first.queue, length, length_max, sent=sent, refused=tuple(full))
+    holders = {id_: why.holder for id_, why in refusals.items() if not isinstance(why, Full)}
+    return [holders.get(message.id, message.id) for message in messages]
 
 
 def read_retry_policy(policy: Mapping[str, Any] | None) -> list[float]:

@@ -55,6 +55,7 @@ from scheduler.options import (
 from scheduler.result import AsyncResult
 from scheduler.task import Place, Task
 from scheduler.timing import Schedule, Window
+from scheduler.unique import UniqueRule, rule_complaint
 
 PACKAGE = "schedules"
 """The folder of schedule files is imported under this name, whatever it is called."""
@@ -156,6 +157,8 @@ class Declarations:
             raise InvalidTaskError("\n".join(f"{what}: {complaint}" for complaint in complaints))
         said = read_task_options(options, what=what)
         made.declared(fn, name=chosen, bind=bind, said=said, home=self.home, place=_place(fn), typing=typing)
+        if (rule := made.options.unique) is not None and (complaint := rule_complaint(rule, made.parameters)):
+            raise InvalidTaskError(f"{what}: {complaint}")
         made.notes = tuple(notes)
         before = self.tasks.get(chosen)
         if before is not None and not (self._lenient and before.place.file == made.place.file):
@@ -349,6 +352,8 @@ def task_complaint(declared: Declared, task: Task) -> str | None:
     if complaint := merged_complaint(options.run, task.options):
         return complaint
     if complaint := early_complaint(options.ack, task.options):
+        return complaint
+    if isinstance(options.unique, UniqueRule) and (complaint := rule_complaint(options.unique, task.parameters)):
         return complaint
     try:
         task.check_arguments(JSON.decode(declared.args, what="args"), JSON.decode(declared.kwargs, what="kwargs"))

@@ -330,6 +330,11 @@ class Entries:
                 f"entry {name!r}: {declared.when.text} exists only as a Python object, which must be asked again now and then; "
                 "declare it in a schedule file"
             )
+        if callable(options.get("unique")):
+            raise InvalidEntryError(
+                f"entry {name!r}: unique: a callable cannot be kept on Redis; give a template such as '{{customer}}', or declare the "
+                "entry in a schedule file"
+            )
         said = {"options": {option: _plain(value) for option, value in options.items()}}
         try:
             said["when"] = declared.when.as_data()

@@ -28,6 +28,7 @@ Every error that Steadybeat raises, as one tree.
     │  └─ TaskFailedError            the task failed with an exception this process cannot rebuild
     ├─ NotFoundError                 no entry, run, queue or worker of that name
     └─ RefusedError                  a command that must not be carried out now (overlap, a clash of names, …)
+       └─ QueueFullError             a queue with a bound (`max_length`) that takes no more
 
 What a task may raise to steer its own run (`Retry`, `Ignore`, `Reject`, `SoftTimeLimitExceeded`) is not an error of
 ours and stands apart, under `TaskSignal`.
@@ -192,6 +193,33 @@ class NotFoundError(SchedError):
 
 class RefusedError(SchedError):
     """A command that must not be carried out now."""
+
+
+class QueueFullError(RefusedError):
+    """
+    A queue with a bound takes no more.
+
+    Attributes:
+        queue: Its name.
+        length: How many messages wait there.
+        length_max: How many may.
+        sent: The ids of those messages of the same call that were accepted.
+        refused: … and of those that were not.
+    """
+
+    def __init__(
+        self, queue: str, length: int, length_max: int, *, sent: Sequence[str] = (), refused: Sequence[str] = ()
+    ) -> None:
+        self.queue = queue
+        self.length = length
+        self.length_max = length_max
+        self.sent = tuple(sent)
+        self.refused = tuple(refused)
+        many = f"; {len(self.sent):,} of these runs were sent, {len(self.refused):,} were not" if self.sent else ""
+        super().__init__(
+            f"queue {queue!r} is full: {length:,} messages wait there, and its max_length is {length_max:,}{many}; "
+            "send again later, start more workers for it, or raise its max_length"
+        )
 
 
 class TaskSignal(Exception):  # noqa: N818 - Celery's names, and not errors

@@ -22,7 +22,9 @@ from scheduler.wire import (
     EXPIRES_SKIPPED,
     FLAG_FIRE,
     HEADER,
+    LENGTH,
     SERIALIZERS,
+    UNIQUE,
     VERSION,
     Payload,
     encode_payload,
@@ -85,6 +87,10 @@ class Recipe:
         )
         self._name_bytes = (len(task), len(queue))
         self._names = task + queue
+        if entry.unique:
+            told = entry.unique.encode()
+            self._names += LENGTH.pack(len(told)) + told
+            self._fixed = (*self._fixed[:-1], SERIALIZERS["json"] | UNIQUE)
         self._bare = self._encode(NO_ARGS, NO_KWARGS)
 
     def fire(

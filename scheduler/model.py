@@ -66,6 +66,7 @@ class OutcomeReason(StrEnum):
     PAUSED = "paused"
     MISSED = "missed"
     EXPIRED = "expired"
+    UNIQUE = "unique"
     MAX_RUNS = "max_runs"
     WITHDRAWN = "withdrawn"
     ERROR = "error"
@@ -147,6 +148,8 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fiel
     result_expires_ms: int = 86_400_000
     run: RunOptions | None = None
     """None: in all of this as the task says."""
+    unique: str = ""
+    """The unique key of its runs, after how long it may be held at most; see `scheduler.unique`. Empty: none."""
     watch: Watch | None = None
     """None: nobody is told."""
     tags: tuple[str, ...] = ()
@@ -310,6 +313,7 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
         state: The final state, for `sched list`.
         dead: Also kept as a dead letter, with its body.
         trace: … and with this traceback.
+        unique: The unique key of its message, as the header says it.
     """
 
     id: str
@@ -320,6 +324,7 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
     state: str = ""
     dead: bool = False
     trace: str | None = None
+    unique: str = ""
 
 
 class ResultRecord(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -357,7 +362,7 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     next_ms: int = 0
     """Of a skipped stretch: the due time after its last one, 0 where nobody knew it. Only what follows there joins the record."""
     holder: str = ""
-    """Of due times skipped for overlap: the run that held the slot."""
+    """Of due times skipped for overlap: the run that held the slot; of those that were not unique: the run that has the key."""
     enqueued_ms: int = 0
     started_ms: int = 0
     finished_ms: int = 0

@@ -20,6 +20,7 @@ from scheduler.exchange import Exchange, Queue, exchange_complaint, key_complain
 from scheduler.model import Ack, Catchup, Overlap, RunOptions, Watch
 from scheduler.nearest import nearest
 from scheduler.timing.duration import format_duration, parse_duration_ms
+from scheduler.unique import UniqueRule, read_rule
 from scheduler.wire import encode_json
 
 PRIORITY_MAX = 9
@@ -59,6 +60,10 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
         time_limit_ms: None: none. The child that runs it is killed.
         soft_time_limit_ms: None: none. `SoftTimeLimitExceeded` is raised in the task.
         result_expires_ms: None: what the settings say.
+        unique: What makes two runs the same: of these, only one is alive at a time, from the moment when it is asked for (of a
+            fire: when it is promoted) until it has ended, retries included. A call for a key that is held is answered with the
+            run that holds it, a fire is skipped. None: nothing.
+        unique_for_ms: How long a key may be held at most, from when the run may start.
     """
 
     queue: str | None = None
@@ -78,6 +83,8 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     ignore_result: bool = False
     result_expires_ms: int | None = None
     expires: Expires | None = None
+    unique: UniqueRule | None = None
+    unique_for_ms: int = _DAY_MS
 
     @property
     def expires_ms(self) -> int | None:
@@ -113,6 +120,9 @@ class EntryOptions(msgspec.Struct, frozen=True, kw_only=True):
     ack: Ack | None = None
     ignore_result: bool | None = None
     result_expires_ms: int | None = None
+    unique: UniqueRule | bool | None = None
+    """False: none, whatever the task says."""
+    unique_for_ms: int | None = None
     run: RunOptions | None = None
     watch: Watch | None = None
 
@@ -482,6 +492,8 @@ _OF_A_RUN: Mapping[str, tuple[str, _Reader]] = {
     "ack": ("ack", _choice(Ack)),
     "ignore_result": ("ignore_result", _flag),
     "result_expires": ("result_expires_ms", _duration(1_000, none=True)),
+    "unique": ("unique", read_rule),
+    "unique_for": ("unique_for_ms", _duration(1_000, _YEAR_MS)),
 }
 """What both a task and one of its entries may say; the entry's word weighs more."""
 
@@ -506,6 +518,7 @@ TASK_OPTIONS: Mapping[str, tuple[str, _Reader]] = {
 ENTRY_OPTIONS: Mapping[str, tuple[str, _Reader]] = {
     **_OF_A_RUN,
     **_OF_THE_FUNCTION,
+    "unique": ("unique", lambda value, name: False if value is False else read_rule(value, name)),
     "tz": ("tz", _zone),
     "countdown": ("countdown_ms", _duration(0)),
     "jitter": ("jitter_ms", _duration(0)),
@@ -529,7 +542,6 @@ OF_THE_FUNCTION = frozenset(TASK_OPTIONS) - frozenset(_OF_A_RUN)
 """What says how the function is run: the `@schedule` that makes the task gives this to the task alone."""
 
 _NOT_YET = {
-    "unique": "this version does not keep runs unique; overlap='skip' does so for the fires of one entry",
     "rate_limit": "this version does not limit the rate of a task",
 }
 _NOT_OF_TASKS = {

@@ -20,12 +20,14 @@ from scheduler.declare import Declared
 from scheduler.defaults import in_force
 from scheduler.errors import InvalidEntryError, UnroutableError
 from scheduler.model import Entry, Origin
+from scheduler.options import TaskOptions
 from scheduler.routes import Said
 from scheduler.routing import Destination, Router, said_by
 from scheduler.task import Task
 from scheduler.timing import Schedule
 from scheduler.timing.settling import Settling
 from scheduler.timing.zones import get_zone
+from scheduler.unique import UniqueRule, rule_complaint, unique_text
 
 FRAME_BYTES = 1_024
 """What a message holds beside its arguments, at most."""
@@ -117,7 +119,8 @@ def resolve_entry(
     model = whens.models.get(key)
     if model is not None:
         settling.notes.extend(model.notes)
-        return replace(model.entry, name=declared.name, args=declared.args, kwargs=declared.kwargs, source=source)
+        made = replace(model.entry, name=declared.name, args=declared.args, kwargs=declared.kwargs, source=source)
+        return replace(made, unique=_unique(declared, model.task, model.task.options)) if made.unique else made
     of_task = task.options if task is not None else in_force(None, declared.task_name, {}, config)[0]
     zone = options.tz or declared.when.zone or config.timezone
     start_ms, until_ms = _moment_ms(options.start, zone), _moment_ms(options.until, zone)
@@ -150,6 +153,7 @@ def resolve_entry(
         ignore_result=of_task.ignore_result if options.ignore_result is None else options.ignore_result,
         result_expires_ms=options.result_expires_ms or of_task.result_expires_ms or config.result_expires_ms,
         run=options.run,
+        unique=_unique(declared, task, of_task),
         watch=options.watch,
         tags=options.tags,
         description=options.description or _first_line(task.fn.__doc__ if task is not None else None),
@@ -160,6 +164,23 @@ def resolve_entry(
     if task is not None and not is_own and not router.asks_callables:
         whens.models[key] = Model(entry, tuple(settling.notes), declared, task)
     return entry
+
+
+def _unique(declared: Declared, task: Task | None, of_task: TaskOptions) -> str:
+    """The unique key of its runs, empty if they have none; the same for all of them, as their arguments are."""
+    options = declared.options
+    rule = of_task.unique if options.unique is None else options.unique
+    if not isinstance(rule, UniqueRule):
+        return ""
+    parameters = None if task is None else task.parameters
+    if complaint := rule_complaint(rule, parameters):
+        raise InvalidEntryError(complaint)
+    args, kwargs = JSON.decode(declared.args, what="args"), JSON.decode(declared.kwargs, what="kwargs")
+    held_ms = options.unique_for_ms or of_task.unique_for_ms
+    try:
+        return unique_text(rule, declared.task_name, parameters, args, kwargs, held_ms=held_ms)
+    except ValueError as error:
+        raise InvalidEntryError(str(error)) from None
 
 
 def _destination(declared: Declared, task: Task | None, router: Router) -> Destination:

@@ -18,6 +18,7 @@ from scheduler.model import Catchup, Entry, OutcomeReason, Overlap, Pause, Place
 from scheduler.timing import Schedule
 from scheduler.timing.duration import format_duration
 from scheduler.timing.jitter import jitter_ms
+from scheduler.unique import key_shown
 
 SECOND_MS = 1_000
 
@@ -134,6 +135,8 @@ def _ended(facts: Facts, run: Run) -> Told:
     end = _short(run.finished_ms, facts)
     if outcome == OutcomeReason.EXPIRED:
         text = f"skipped (expired): it had expired when its moment came, at {end}"
+    elif outcome == OutcomeReason.UNIQUE:
+        text = f"skipped (unique): it waited for the slot of its entry, and when that was free, at {end}, {run.error}"
     elif outcome == OutcomeReason.WITHDRAWN:
         text = f"skipped (withdrawn): its fire was cancelled at {end}{_whose(facts, 'cancel', run.finished_ms)}"
     elif run.state == State.EXPIRED:
@@ -165,6 +168,8 @@ def _why_skipped(facts: Facts, run: Run) -> str:
     match run.outcome:
         case OutcomeReason.OVERLAP:
             return _why_overlapped(facts, run)
+        case OutcomeReason.UNIQUE:
+            return _why_not_unique(facts, run)
         case OutcomeReason.MISSED:
             return _why_missed(facts)
         case OutcomeReason.PAUSED:
@@ -189,6 +194,14 @@ def _why_overlapped(facts: Facts, run: Run) -> str:
     if holder.finished_ms:
         return f"{waited}{_run(holder)}{of} had not ended until {_short(holder.finished_ms, facts)}"
     return f"{waited}{_run(holder)}{of} has not ended yet"
+
+
+def _why_not_unique(facts: Facts, run: Run) -> str:
+    key = f", {key_shown(facts.entry.unique)}," if facts.entry is not None and facts.entry.unique else ""
+    holder = facts.holder
+    if holder is None or not holder.finished_ms:
+        return f"run {run.holder} had its unique key{key} and had not ended"
+    return f"run {run.holder} had its unique key{key} and ended only at {_short(holder.finished_ms, facts)}"
 
 
 def _why_missed(facts: Facts) -> str:

@@ -7,7 +7,7 @@ Called like a function it runs here and now. Through `delay` and its relatives i
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial, update_wrapper
 from itertools import chain, islice
@@ -41,6 +41,7 @@ from scheduler.options import TaskOptions, name_complaint
 from scheduler.result import AsyncResult
 from scheduler.signatures import Signature
 from scheduler.timing.duration import parse_duration_ms
+from scheduler.unique import unique_text
 from scheduler.wire import encode_json
 
 if TYPE_CHECKING:
@@ -181,6 +182,8 @@ class Task:
         """
         Ask for one run.
 
+        Where the task is `unique` and another run has the key of this one, nothing is sent, and that run is returned.
+
         Args:
             countdown: Start so long from now, on Redis' clock; seconds, a timedelta or text such as ``"5m"``.
             eta: Start at this moment. A naive one is local time of this process, as Python reads it.
@@ -199,7 +202,7 @@ class Task:
             NotEncodableError: JSON cannot carry the arguments; also a TypeError.
             OversizedMessageError: They are too large; also a ValueError.
             UnroutableError: No queue is bound that it could go to; also a ValueError.
-            RefusedError: `task_id` belongs to a run that has not ended.
+            RefusedError: `task_id` belongs to a run that has not ended; or (`QueueFullError`) its queue is full.
             StoreUnavailableError: No answer from Redis in time. The message may be there or not.
         """
         if unknown:
@@ -230,7 +233,7 @@ class Task:
         self, calls: Iterable[Iterable[Any] | Mapping[str, Any]], *, retry_policy: Mapping[str, Any] | None = None
     ) -> list[AsyncResult]:
         """
-        Ask for many runs, in one round trip for each thousand.
+        Ask for many runs, in one round trip for each thousand. Of those that are the same (`unique`), one run is returned.
 
         Args:
             calls: For each run its arguments, as ``(1, 2)``, or the keywords of `apply_async`, as
@@ -238,7 +241,7 @@ class Task:
 
         Raises:
             TypeError, ValueError, RefusedError, StoreUnavailableError: As `apply_async`. If one of them cannot be sent,
-                none is.
+                none is; of a queue that becomes full, `QueueFullError` says which were sent.
         """
         pauses_s = read_retry_policy(retry_policy)
         given_calls = list(calls)
@@ -277,6 +280,18 @@ class Task:
                 self.parameters.bind(*args, **kwargs)
             except TypeError as error:
                 raise TypeError(f"task {self.name!r}: {self.__name__}{self.parameters}: {error}") from None
+
+    def unique_text(self, args: Sequence[Any], kwargs: Mapping[str, Any] | None) -> str:
+        """
+        The unique key of a run with these arguments, as its header has it; empty without the option `unique`.
+
+        Raises:
+            ValueError: The option cannot be used with them.
+        """
+        rule = self.options.unique
+        if rule is None:
+            return ""
+        return unique_text(rule, self.name, self.parameters, args, kwargs or _NONE, held_ms=self.options.unique_for_ms)
 
     def _send(self, call: Call, retry_policy: Mapping[str, Any] | None = None) -> AsyncResult:
         self.check_arguments(call.args, call.kwargs or _NONE)

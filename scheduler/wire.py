@@ -47,6 +47,9 @@ version, priority, flags, overlap, catchup, codec · due_ms, next_due_ms, expire
 result_ttl_s, late_limit_ms, catchup_window_s, max_runs · lengths of entry, task and queue in bytes
 """
 
+LENGTH = struct.Struct("<H")
+"""In front of each text that stands behind the names."""
+
 MOMENT_MAX = 2**53
 """Moments travel as doubles, which are whole and exact below this."""
 
@@ -178,8 +181,8 @@ def _told_flags(header: Header) -> int:
 
 def _text_at(body: bytes, at: int) -> tuple[str, int]:
     """The text at *at* that says its length, and what comes after it."""
-    (length,) = _LENGTH.unpack_from(body, at)
-    at += _LENGTH.size
+    (length,) = LENGTH.unpack_from(body, at)
+    at += LENGTH.size
     if len(body) < at + length:
         raise ValueError("its names are cut short")
     return body[at : at + length].decode(), at + length
@@ -187,7 +190,7 @@ def _text_at(body: bytes, at: int) -> tuple[str, int]:
 
 def _with_length(text: str) -> bytes:
     data = text.encode()
-    return _LENGTH.pack(len(data)) + data
+    return LENGTH.pack(len(data)) + data
 
 
 def flags_of(entry: Entry) -> int:
@@ -379,7 +382,6 @@ def new_id() -> str:
     return os.urandom(16).hex()
 
 
-_LENGTH = struct.Struct("<H")
 _LENGTHS_AT = HEADER.size - 6
 _known_names: dict[bytes, tuple[str, str, str]] = {}
 """The lengths of the names and the names, as they stand in messages → entry, task and queue."""

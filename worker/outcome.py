@@ -60,7 +60,7 @@ def ended(
         header.backfill, header.by, header.reason,
     )  # fmt: skip
     ttl_ms, told = header.result_ttl_s * SECOND_MS, trace if dead else None
-    return Outcome(run.id, record, ttl_ms, _encode(history), header.entry, state, dead, told)
+    return Outcome(run.id, record, ttl_ms, _encode(history), header.entry, state, dead, told, header.unique)
 
 
 def failed(

@@ -73,6 +73,7 @@ class PlannedEntry(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     result_expires_ms: int = 86_400_000
     run: msgspec.Raw = msgspec.Raw(b"null")
     headers: msgspec.Raw = msgspec.Raw(b"{}")
+    unique: str = ""
     watch: msgspec.Raw = msgspec.Raw(b"null")
 
 

@@ -54,6 +54,8 @@ _HELP = {
     "ping_url": "Call this when a run starts, succeeds and fails.",
     "enabled": "Whether it fires at all.",
     "ignore_result": "Whether results are kept.",
+    "unique": "One run at a time by this key, as '{customer}'; yes: by all arguments; no: no key.",
+    "unique_for": "How long a key may be held at most.",
     "retry_jitter": "Whether the pause before a retry is drawn at random.",
 }
 _FLAGS = {
@@ -62,7 +64,7 @@ _FLAGS = {
     "retry_jitter": "retry-jitter/--no-retry-jitter",
 }
 _OTHERWISE = frozenset({"tz", "tags", "headers", *_FLAGS})
-_TEXTS = frozenset({"queue", "description", "overlap", "catchup", "ack"})
+_TEXTS = frozenset({"queue", "description", "overlap", "catchup", "ack", "unique"})
 _MOMENTS = frozenset({"start", "until"})
 _METAVARS = {
     "queue": "NAME",
@@ -75,6 +77,7 @@ _METAVARS = {
     "alert_failures": "N",
     "pause_after_failures": "N",
     "ping_url": "URL",
+    "unique": "KEY|yes|no",
 }
 _WORDS = {"overlap": "skip|allow|queue|replace", "catchup": "latest|none|all", "ack": "late|each|early"}
 
@@ -181,6 +184,8 @@ class Said:
         """What was said of the option *name*, as `scheduler.entry` takes it."""
         if name == "headers":
             return msgspec.json.decode(value)
+        if name == "unique":
+            return {"yes": True, "no": False}.get(value, value)
         if name in _MOMENTS:
             return from_ms(self._moment_ms(value, f"--{name}"))
         if not isinstance(value, str) or name in _TEXTS:

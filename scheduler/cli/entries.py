@@ -19,6 +19,7 @@ from scheduler.cli.view import EntryView, entry_data, pause_data, view_parts, vi
 from scheduler.clock import iso
 from scheduler.config import redact_address
 from scheduler.model import Catchup, Entry, Overlap, Run, RunOptions, SkipOrder, Watch
+from scheduler.unique import held_ms_of, key_shown
 
 if TYPE_CHECKING:
     from scheduler.store import Store
@@ -141,6 +142,8 @@ def options_data(entry: Entry) -> dict[str, Any]:
         "ignore_result": entry.ignore_result,
         "result_expires_s": entry.result_expires_ms / 1000,
         **run_options_data(entry.run),
+        "unique": key_shown(entry.unique) or None,
+        "unique_for_s": held_ms_of(entry.unique) / 1000 if entry.unique else None,
         **watch_data(entry.watch),
         "tags": entry.tags,
         "headers": entry.headers,
@@ -214,6 +217,10 @@ def _chosen(entry: Entry, sched: Invocation) -> Iterable[tuple[str, str]]:
     yield "until", show_moment(entry.until_ms, sched.zone)
     yield "max runs", str(entry.max_runs or "")
     yield from _chosen_of_runs(entry.run or RunOptions())
+    yield (
+        "unique",
+        f"{key_shown(entry.unique)}, for {show_span(held_ms_of(entry.unique))} at most" if entry.unique else "",
+    )
     yield from _chosen_of_watch(entry.watch or Watch())
     yield "tags", ", ".join(entry.tags)
 

@@ -67,10 +67,10 @@ def repeat(sched: Invocation, id: str, body: bytes, *, note: Note, force: bool, 
 
     now_ms = int(store.queues.time_ms())
     try:
-        header, body = repeated(body, id=id, by=note.by, reason=note.reason, now_ms=now_ms, in_force=in_force)
+        header, body = repeated(body, id=id, by=note.by, reason=note.reason, now_ms=now_ms, in_force=in_force, force=force)
     except UndecodableMessageError as error:
         raise RefusedError(f"run {id} would fail again: {error}") from None
-    message = NewMessage(id=new_id(), body=body, queue=header.queue, priority=header.priority)
+    message = NewMessage(id=new_id(), body=body, queue=header.queue, priority=header.priority, unique=bool(header.unique))
     if not note.what:
         note = msgspec.structs.replace(note, entry=header.entry, what=f"run {message.id} repeats {id}")
     submit(sched, message, entry=header.entry, force=force, note=note, instead_of=id if dead else "")
@@ -78,7 +78,14 @@ def repeat(sched: Invocation, id: str, body: bytes, *, note: Note, force: bool, 
 
 
 def repeated(
-    body: bytes, *, id: str, by: str, now_ms: int, in_force: Callable[[str], bool], reason: str = ""
+    body: bytes,
+    *,
+    id: str,
+    by: str,
+    now_ms: int,
+    in_force: Callable[[str], bool],
+    reason: str = "",
+    force: bool = False,
 ) -> tuple[Header, bytes]:
     """
     The message that asks for the same as *body*, that of run *id*, once more; with its header. Pure.
@@ -89,6 +96,7 @@ def repeated(
     Args:
         by: Who asks for it, and *reason* why.
         in_force: Whether there is an entry of that name. A run of one that was removed is repeated as a call of its task.
+        force: It stands beside the overlap slot, and beside the run that has its unique key.
 
     Raises:
         UndecodableMessageError: *body* is no message of ours.
@@ -111,6 +119,7 @@ def repeated(
         retry_of=id,
         by=by,
         reason=reason,
+        unique="" if force else old.unique,
     )
     return header, encode_header(header) + body[at:]
 

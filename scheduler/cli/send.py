@@ -127,7 +127,7 @@ def call(
     The name is not checked here: workers know the tasks. The queue is --queue, else those of --exchange and --routing-key, else
     what the settings routes and default_queue say. If an exchange leads to several queues, each gets a copy.
     """
-    from scheduler.calls import Call, make_messages  # noqa: PLC0415
+    from scheduler.calls import Call, make_messages, send  # noqa: PLC0415
     from scheduler.options import name_complaint  # noqa: PLC0415
 
     if complaint := name_complaint(task, what="task"):
@@ -145,7 +145,7 @@ def call(
     )
     messages = make_messages(task, asked, sched.home)
     message = messages[0]
-    sched.store.queues.enqueue(messages, call_id=new_id())
+    send(messages, sched.home)
     for other in messages[1:]:
         say(f"sched: a copy of it is run {other.id}, on queue {other.queue}")
     sent = Sent(id=message.id, entry="", task=task, queue=message.queue, at_ms=message.at_ms)
@@ -164,17 +164,23 @@ def submit(
     Raises:
         RefusedError: Another run holds the slot, and nobody forces it; or that dead letter is there no more.
     """
-    from scheduler.byhand import held  # noqa: PLC0415
+    from scheduler.byhand import refused  # noqa: PLC0415
+    from scheduler.calls import send  # noqa: PLC0415
 
     queues = sched.store.queues
     if not entry and not instead_of:
-        queues.enqueue([message], call_id=new_id())
+        [run] = send((message,), sched.home)
+        if run.id != message.id:
+            raise RefusedError(
+                f"run {run.id} has its unique key and has not ended; wait for it, cancel it (`sched cancel {run.id}`), or run "
+                "this one beside it (--force)"
+            )
         return
     reply = queues.trigger(message, entry=entry, force=force, call_id=new_id(), note=note, instead_of=instead_of)
     if reply.gone:
         raise RefusedError(f"dead letter {instead_of} was put back or purged meanwhile (`sched audit` says by whom)")
     if not reply.ok:
-        raise RefusedError(held(entry, reply.holder))
+        raise refused(message, entry, reply)
 
 
 def _queue(sched: Invocation, name: str | None) -> str | None:

@@ -80,6 +80,8 @@ With a bound or a lifetime
                                                                                caller's own key a day
     {ns}:o:ID              hash    session → Answer to order ID; 10 min        answer
     {ns}:backfills         zset    id scored by when it is forgotten; 1,000    backfill
+    {ns}:u:KEY             string  id of the run that has this unique key;     enqueue, promote, trigger; freed by end;
+                                   believed while that run is alive            `unique_for` at most
     {ns}:b:ID              string  Backfill; 30 days after its last moment     backfill
     {ns}:b:ID:runs         zset    id scored by its due time; as long          backfill
 
@@ -198,6 +200,10 @@ class Keys:
     def line(self, entry: str) -> str:
         """The runs of backfills that wait for the slot of *entry*."""
         return f"{self.prefix}e:{entry}:line"
+
+    def unique(self, text: str) -> str:
+        """Who has a unique key: *text* is what a message's header has of it."""
+        return f"{self.prefix}u:{text.partition(' ')[2]}"
 
     def backfill(self, id_: str) -> str:
         """What is known of backfill *id_*."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,13 +24,42 @@ PURGE_CHUNK = 500
 
 
 class NewMessage(NamedTuple):
-    """A message to be put on *queue*; `at_ms` 0 means now."""
+    """A message to be put on *queue*; `at_ms` 0 means now; `unique`: its header has a unique key."""
 
     id: str
     body: bytes
     queue: str
     at_ms: int = 0
     priority: int = 0
+    unique: bool = False
+
+
+class Unique(NamedTuple):
+    """A message was not accepted, as the run `holder` has its unique key and has not ended."""
+
+    holder: str
+
+
+class Full(NamedTuple):
+    """A message was not accepted, as its queue is full: `length` messages wait there, `length_max` may."""
+
+    length: int
+    length_max: int
+
+
+class Enqueued(list[bool]):
+    """
+    For each message of a call whether it was accepted.
+
+    Attributes:
+        refusals: Its place → why it was not; one that stands not here has an id that is alive already.
+    """
+
+    __slots__ = ("refusals",)
+
+    def __init__(self, accepted: Iterable[bool], refusals: Mapping[int, Unique | Full]) -> None:
+        super().__init__(accepted)
+        self.refusals = refusals
 
 
 class TriggerReply(NamedTuple):
@@ -40,12 +69,14 @@ class TriggerReply(NamedTuple):
     Attributes:
         repeated: It had been accepted before, from another call of the same id; nothing new was started.
         gone: There is no such dead letter any more.
+        refusal: Why it was not accepted, if not for the slot.
     """
 
     ok: bool
     holder: str
     repeated: bool = False
     gone: bool = False
+    refusal: Unique | Full | None = None
 
 
 class CancelReply(StrEnum):
@@ -108,8 +139,10 @@ class Queues:
     def __init__(self, connection: Connection, keys: Keys) -> None:
         self._connection = connection
         self._keys = keys
+        self._bounded: set[str] = set()
+        """Queues that had a bound when somebody called: they are looked at closely at once."""
 
-    def enqueue(self, messages: Sequence[NewMessage], *, call_id: str) -> list[bool]:
+    def enqueue(self, messages: Sequence[NewMessage], *, call_id: str) -> Enqueued:
         """
         Put *messages* on their queues in one round trip.
 
@@ -118,14 +151,21 @@ class Queues:
             call_id: Unique for this call; a repeat after a lost reply adds nothing.
 
         Returns:
-            For each message whether it was accepted; False for an id that is alive already.
+            For each message whether it was accepted; False for an id that is alive already, for a unique key that a run has,
+            and for a queue that is full.
         """
         keys = self._keys
         args: list[bytes | str | int] = [CALL_REMEMBERED_MS]
-        for id_, body, queue, at_ms, priority in messages:
+        is_unique = False
+        for id_, body, queue, at_ms, priority, unique in messages:
             args += (id_, body, queue, at_ms, priority)
-        reply = self._connection.run("enqueue", (keys.call(call_id), keys.messages, keys.queues), args)
-        return [fresh == ord("1") for fresh in reply]
+            is_unique |= unique
+        if not is_unique and not (self._bounded and any(message.queue in self._bounded for message in messages)):
+            reply = self._connection.run("enqueue", (keys.call(call_id), keys.messages, keys.queues), args)
+            if reply != b"LIMITED":
+                return Enqueued([fresh == _ACCEPTED for fresh in reply], _NOBODY)
+            self._bounded |= {message.queue for message in messages}
+        return _enqueued(self._connection.run("admit", (*keys.core, keys.call(call_id)), args))
 
     def trigger(
         self,
@@ -156,8 +196,9 @@ class Queues:
                 instead_of,
             ),
         )  # fmt: skip
-        answer = reply[0]
-        return TriggerReply(answer in (b"OK", b"AGAIN"), reply[1].decode(), answer == b"AGAIN", answer == b"GONE")
+        answer, holder = reply[0], reply[1].decode()
+        refusal = Unique(holder) if answer == b"UNIQUE" else _full(holder) if answer == b"FULL" else None
+        return TriggerReply(answer in {b"OK", b"AGAIN"}, holder, answer == b"AGAIN", answer == b"GONE", refusal)
 
     def promote(self, queues: Sequence[str], *, limit: int = 500, tell: bool = False) -> Promoted:
         """Promote what is due in *queues*, at most *limit* messages; with *tell*, say what became of each fire."""
@@ -297,6 +338,28 @@ class Queues:
                 queue = value.decode().split(" ")[0]
                 counts[queue] = counts.get(queue, 0) + 1
         return counts
+
+
+def _enqueued(reply: bytes) -> Enqueued:
+    """What `admit.lua` answers."""
+    letters, *words = reply.decode().split(" ")
+    refusals: dict[int, Unique | Full] = {}
+    told = iter(words)
+    for at, letter in enumerate(letters):
+        if letter == "u":
+            refusals[at] = Unique(next(told))
+        elif letter == "f":
+            refusals[at] = _full(next(told))
+    return Enqueued([letter == "1" for letter in letters], refusals)
+
+
+def _full(word: str) -> Full:
+    length, _, length_max = word.partition("/")
+    return Full(int(length), int(length_max))
+
+
+_ACCEPTED = ord("1")
+_NOBODY: Mapping[int, Unique | Full] = {}
 
 
 def fire_events(told: Sequence[Sequence[Any]]) -> list[FireEvent]:

@@ -168,8 +168,11 @@ class Session:
         return Flight(lambda: self._finished(self._heard(pending.reply()), bool(take)), pending.drop)
 
     def _finishing(self, outcomes: Sequence[Outcome], take: int, queues: Sequence[str], bytes_max: int) -> list[Any]:
-        args: list[Any] = [take, bytes_max, self._watch, len(queues), *queues]
+        args: list[Any] = []
+        uniques: list[str] = []
         for outcome in outcomes:
+            if outcome.unique:
+                uniques += (outcome.id, outcome.unique)
             args += (
                 outcome.id,
                 outcome.result,
@@ -179,7 +182,7 @@ class Session:
                 outcome.state,
                 msgspec.json.encode(outcome.trace) if outcome.dead else b"",
             )
-        return args
+        return [take, bytes_max, self._watch, len(queues), *queues, len(uniques) // 2, *uniques, *args]
 
     @staticmethod
     def _finished(reply: list[Any], has_taken: bool) -> Finished:

@@ -26,7 +26,7 @@ from scheduler.home import Home
 from scheduler.model import Message, Outcome, ResultRecord, Run, State
 from scheduler.nearest import nearest
 from scheduler.result import AsyncResult, rebuild_exception
-from scheduler.store.queues import CancelReply, NewMessage
+from scheduler.store.queues import CancelReply, Enqueued, Full, NewMessage, Unique
 from scheduler.task import Task
 from scheduler.testing.homes import declarations_of, lent
 from scheduler.testing.simulation import Moment, moment_ms
@@ -93,6 +93,8 @@ class Eager:
         self._running: list[str] = []
         self._ahead_ms = 0
         self._attempts = 0
+        self._holders: dict[str, str] = {}
+        """Unique key → the run that had it last."""
 
     def fire(self, name: str, due: Moment | None = None) -> AsyncResult:
         """
@@ -128,18 +130,29 @@ class Eager:
         """The time of the run that is going on; else this host's."""
         return clock.now_ms() + self._ahead_ms
 
-    def send(self, home: Home, messages: Sequence[NewMessage]) -> list[bool]:
-        """Take *messages*; run them at once, unless a task is running. False for each whose id belongs to a run that has not ended."""
-        accepted = []
-        for message in messages:
-            lives = message.id in self._running or any(message.id == other.id for _, other in self._pending)
-            accepted.append(not lives)
-            if not lives:
+    def send(self, home: Home, messages: Sequence[NewMessage]) -> Enqueued:
+        """
+        Take *messages*; run them at once, unless a task is running.
+
+        Not accepted is one whose id belongs to a run that has not ended, or whose unique key such a run has.
+        """
+        accepted: list[bool] = []
+        refusals: dict[int, Unique | Full] = {}
+        for at, message in enumerate(messages):
+            live = {*self._running, *(other.id for _, other in self._pending)}
+            key = decode_header(message.body)[0].unique if message.unique else ""
+            holder = self._holders.get(key)
+            if holder in live and holder is not None:
+                refusals[at] = Unique(holder)
+            accepted.append(message.id not in live and at not in refusals)
+            if accepted[-1]:
+                if key:
+                    self._holders[key] = message.id
                 self.records.pop(message.id, None)
                 self._pending.append((home, message))
         if not self._running:
             self.drain()
-        return accepted
+        return Enqueued(accepted, refusals)
 
     def drain(self) -> None:
         """Run what waits."""
@@ -286,7 +299,7 @@ class _EagerStore:
         """As `Store.results`."""
         return self
 
-    def enqueue(self, messages: Sequence[NewMessage], *, call_id: str) -> list[bool]:  # noqa: ARG002 - the store's signature
+    def enqueue(self, messages: Sequence[NewMessage], *, call_id: str) -> Enqueued:  # noqa: ARG002 - the store's signature
         """See `Queues.enqueue`."""
         assert self._home is not None
         return self._stage.send(self._home, messages)

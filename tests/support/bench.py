@@ -50,7 +50,10 @@ class Bench:
         """A call, ready now or (*in_ms*) delayed; *header*: fields of `Header`."""
         fields: dict[str, Any] = {"task": "t.x", "queue": self.queue, "enqueued_ms": self.now_ms} | header
         body = encode_body(Header(priority=priority, **fields), payload or Payload())
-        return NewMessage(id_ or new_id(), body, fields["queue"], self.now_ms + in_ms if in_ms else 0, priority)
+        return NewMessage(
+            id_ or new_id(), body, fields["queue"], self.now_ms + in_ms if in_ms else 0, priority,
+            bool(fields.get("unique")),
+        )  # fmt: skip
 
     def call(self, **options: Any) -> str:
         """Enqueue one call; its id."""
@@ -159,11 +162,13 @@ class Bench:
         """The ids that *session* gets."""
         return [message.id for message in session.take(queues or (self.queue,), n).messages]
 
-    def outcome(self, id_: str, *, state: str = "SUCCESS", entry: str = "", dead: bool = False, **run: Any) -> Outcome:
+    def outcome(
+        self, id_: str, *, state: str = "SUCCESS", entry: str = "", dead: bool = False, unique: str = "", **run: Any
+    ) -> Outcome:
         """How a run ended."""
         result = msgspec.json.encode(ResultRecord(state=state, result=msgspec.Raw(b"1"), done_ms=1))
         written = msgspec.json.encode(Run(id=id_, entry=entry, state=state, **run))
-        return Outcome(id_, result, 60_000, written, entry, state, dead)
+        return Outcome(id_, result, 60_000, written, entry, state, dead, unique=unique)
 
     def finish(self, session: Session, id_: str, **options: Any) -> None:
         """End a run that *session* holds."""

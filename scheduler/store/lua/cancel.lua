@@ -69,7 +69,7 @@ if h then
         redis.call('HDEL', WAITING, h.entry)
         waits = true
     end
-    redis.call('LREM', ready_key(h.queue, h.priority), 1, id)
+    take_out_of_ready(h, id)
     if has(h.flags, FLAG_BACKFILL) then redis.call('ZREM', line_key(h.entry), id) end
     if waits and has(h.flags, FLAG_FIRE) then
         unpromoted = 'withdrawn'

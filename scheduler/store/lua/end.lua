@@ -124,6 +124,42 @@ end
 
 local end_here
 
+-- The unique key of a message (`h.unique`: how long it may be held at most in ms, a blank, the key): {ns}:u:KEY holds the id of the
+-- run that has it. Its word alone is not believed: a holder whose body is gone is over, so nothing that is lost leaks a key.
+local function unique_parts(text)
+    local bound, key = string.match(text, '^(%d+) (.+)$')
+    return PREFIX .. 'u:' .. (key or text), tonumber(bound or 1)
+end
+
+local function free_unique(text, id)
+    local key = unique_parts(text)
+    if redis.call('GET', key) == id then redis.call('DEL', key) end
+end
+
+-- Gives the key to `id`, which may start at `at`: from then on it is held as long as its bound says, if the run has not ended before.
+local function take_unique(text, id, now, at)
+    local key, bound = unique_parts(text)
+    redis.call('SET', key, id, 'PX', string.format('%.0f', bound + math.max(0, at - now)))
+end
+
+-- Whether the message `holder` waits in ready and has expired, so that it will never start: then it ends here.
+local function ends_expired(holder, body, now)
+    local h = parse(body)
+    if not (h and h.expires > 0 and h.expires <= now and take_out_of_ready(h, holder)) then return false end
+    end_here(holder, body, 'EXPIRED', '', now)
+    return true
+end
+
+-- The run other than `id` that has the key; nil if it is free.
+local function unique_holder(text, id, now)
+    local key = unique_parts(text)
+    local holder = redis.call('GET', key)
+    if not holder or holder == id then return nil end
+    local body = redis.call('HGET', MESSAGES, holder)
+    if not body or ends_expired(holder, body, now) then return nil end
+    return holder
+end
+
 -- The runs of backfills that wait for the slot of their entry stand in a line, the earliest due time first; LINES has the entries
 -- that have one, so that whoever has none pays nothing.
 local LINES = PREFIX .. 'lines'
@@ -137,6 +173,10 @@ local function stand_in_line(entry, due, id)
     redis.call('SADD', LINES, entry)
 end
 
+local function unique_error(holder)
+    return 'run ' .. holder .. ' has its unique key and has not ended'
+end
+
 -- Takes the first out of the line of `entry`; nil if nobody stands there.
 local function next_in_line(entry)
     repeat
@@ -147,7 +187,7 @@ local function next_in_line(entry)
 end
 
 -- The slot of `entry` passes to `waiting`, the id that waits for it, or becomes free if that has no body any more. One that has
--- expired while it waited was not promoted, and never will be.
+-- expired while it waited was not promoted, and never will be; nor will one whose unique key somebody else has taken meanwhile.
 local function pass_slot(entry, waiting, now)
     local body = redis.call('HGET', MESSAGES, waiting)
     redis.call('HDEL', WAITING, entry)
@@ -160,16 +200,19 @@ local function pass_slot(entry, waiting, now)
         return
     end
     local h = parse(body)
-    if h.expires > 0 and h.expires <= now then
+    local expired = h.expires > 0 and h.expires <= now
+    local by = not expired and h.unique and unique_holder(h.unique, waiting, now)
+    if expired or by then
+        local outcome = has(h.flags, FLAG_FIRE) and (expired and 'expired' or 'unique') -- else it was promoted long ago
         redis.call('HDEL', SLOTS, entry)
-        local fire = has(h.flags, FLAG_FIRE)
-        if fire then count_outcome(entry, 'expired', 1) end
-        end_here(waiting, body, 'EXPIRED', '', now, fire and 'expired')
+        if outcome then count_outcome(entry, outcome, 1) end
+        end_here(waiting, body, expired and 'EXPIRED' or 'REVOKED', by and unique_error(by) or '', now, outcome)
         local following = next_in_line(entry)
         if following then return pass_slot(entry, following, now) end -- a tail call: a whole line may have expired
         return
     end
     redis.call('HSET', SLOTS, entry, waiting)
+    if h.unique then take_unique(h.unique, waiting, now, now) end
     if has(h.flags, FLAG_FIRE) then count_promoted(entry, h.due) end
     push_ready(h.queue, h.priority, { waiting }, false)
     wake(h.queue)
@@ -254,6 +297,7 @@ function end_here(id, body, state, error, now, unpromoted, lost)
     if lost and lost.dead then bury(id, body, text, 'null', now) end
     if lost or tried then redis.call('HDEL', LOSSES, id) end
     remember({ text })
+    if h.unique then free_unique(h.unique, id) end
     if h.entry ~= '' then
         remember_of({ h.entry }, { text }, { state }, { stands_for(body) }, now)
         free_slots({ h.entry }, { id }, now)

@@ -3,13 +3,21 @@
 -- Guarantee: a retry after a lost reply adds nothing and is answered as before (the call id is remembered for longer than the
 -- retry deadline); an id that is alive is refused. The first write needs memory, so a full Redis refuses cleanly.
 --
+-- Where a queue may be full it leaves everything as it is: admit.lua looks closer.
+--
 -- KEYS  1 call · 2 messages · 3 queues
 -- ARGV  1 how long the call id is remembered, in ms; then for each message: id, body, queue, moment in ms (0: now), priority
--- Reply for each message "1", or "0" if its id is alive: one text
+-- Reply for each message "1", or "0" if its id is alive: one text; or "LIMITED"
 
 local PREFIX = string.sub(KEYS[2], 1, -9)
 --@include ready
 
+if redis.call('EXISTS', QUEUE_LIMITS) == 1 then
+    for i = 4, #ARGV, 5 do
+        local limits = (i == 4 or ARGV[i] ~= ARGV[i - 5]) and redis.call('HGET', QUEUE_LIMITS, ARGV[i])
+        if limits and string.sub(limits, 1, 1) ~= '-' then return 'LIMITED' end
+    end
+end
 if not redis.call('SET', KEYS[1], '', 'PX', ARGV[1], 'NX') then return redis.call('GET', KEYS[1]) end
 
 local answers, ready, delayed = {}, {}, {} -- ready: queue → priority → ids; delayed: queue → moments and ids

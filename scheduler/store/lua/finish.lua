@@ -5,7 +5,8 @@
 --
 -- KEYS  1–12 core
 -- ARGV  1 session · 2 how many to take (0 for none) · 3 bytes at most, about · 4 "1" to be told of each fire
---       5 how many queues, then the queues; then for each outcome, at most 1,000 of them:
+--       5 how many queues, then the queues; then how many of these runs have a unique key, and for each of them id and key
+--       as its header says it; then for each outcome, at most 1,000 of them:
 --       id, result, ttl in ms, run, entry, state, "" or (keep it as a dead letter) a traceback as JSON
 -- Reply {"LOST"}, or {"OK", counter, now in µs, refused ids, {next moment, more, told, id, body, tries, …} or {}}
 
@@ -17,7 +18,8 @@ if not counter then return { 'LOST' } end
 
 local now, now_us = server_time()
 local held = held_key(session)
-local first = 6 + tonumber(ARGV[5])
+local uniques = 6 + tonumber(ARGV[5])
+local first = uniques + 1 + 2 * tonumber(ARGV[uniques])
 local refused = {}
 
 if #ARGV >= first then
@@ -54,6 +56,9 @@ if #ARGV >= first then
     if #ended > 0 then
         if #failed > 0 then keep_failed(failed) end
         local bodies = #of.ids > 0 and redis.call('HMGET', MESSAGES, unpack(of.ids))
+        for at = uniques + 1, first - 1, 2 do
+            if seen[ARGV[at]] then free_unique(ARGV[at + 1], ARGV[at]) end
+        end
         redis.call('HDEL', held, unpack(ended))
         redis.call('HDEL', MESSAGES, unpack(ended))
         if redis.call('EXISTS', TRIES) == 1 then
@@ -82,7 +87,7 @@ local taken = {}
 local n = tonumber(ARGV[2])
 if n > 0 then
     local queues = {}
-    for i = 6, first - 1 do queues[#queues + 1] = ARGV[i] end
+    for i = 6, uniques - 1 do queues[#queues + 1] = ARGV[i] end
     taken = take_batch(session, queues, n, tonumber(ARGV[3]), now, ARGV[4] == '1')
 end
 return { 'OK', counter, now_us, refused, taken }

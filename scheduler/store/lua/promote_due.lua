@@ -10,9 +10,7 @@ local function slot_taken(entry, id, now)
     if not holder or holder == id then return false end
     local body = redis.call('HGET', MESSAGES, holder)
     if not body then return false end
-    local h = parse(body)
-    if h and h.expires > 0 and h.expires <= now and redis.call('LREM', ready_key(h.queue, h.priority), 1, holder) > 0 then
-        end_here(holder, body, 'EXPIRED', '', now)
+    if ends_expired(holder, body, now) then
         return slot_taken(entry, id, now) -- its end may have given the slot to one that waited
     end
     return true, holder, has(flags_of(body), FLAG_BACKFILL)
@@ -40,7 +38,7 @@ local function replace(holder, id, now)
     -- One that is due just now is left alone: `promote_due` counts on the head of its set.
     local moment = redis.call('ZSCORE', delayed_key(h.queue), holder)
     local waits = moment and tonumber(moment) > now and redis.call('ZREM', delayed_key(h.queue), holder) > 0
-        or redis.call('LREM', ready_key(h.queue, h.priority), 1, holder) > 0
+        or take_out_of_ready(h, holder)
     if waits then
         redis.call('HSET', SLOTS, h.entry, id) -- first: the end of one that has the slot would give it to the line
         end_here(holder, body, 'REVOKED', 'replaced by a newer run', now)
@@ -96,8 +94,17 @@ local function settle(id, h, at, now, told)
             return false
         end
     end
+    local taken, holder, by_backfill = false, nil, false
+    if h.overlap ~= ALLOW then taken, holder, by_backfill = slot_taken(h.entry, id, now) end
+    if fire and h.unique then
+        -- Where the run that has the slot has the key too, the overlap policy decides.
+        local by = unique_holder(h.unique, id, now)
+        if by and not (taken and by == holder) then
+            drop(id, h, 'unique', now, told, by)
+            return false
+        end
+    end
     if h.overlap ~= ALLOW then
-        local taken, holder, by_backfill = slot_taken(h.entry, id, now)
         -- A backfill keeps no fire from running: that waits until the run which has the slot has ended, and goes before the line.
         if taken and h.overlap == SKIP and not (fire and by_backfill) then
             if fire then drop(id, h, 'overlap', now, told, holder) else end_here(id, h.body, 'REVOKED', 'overlap', now) end
@@ -121,6 +128,7 @@ local function settle(id, h, at, now, told)
         redis.call('HSET', SLOTS, h.entry, id)
     end
     if fire then
+        if h.unique then take_unique(h.unique, id, now, now) end
         count_promoted(h.entry, h.due)
         if told then told[#told + 1] = { 'promoted', h.entry, h.due, now - h.due, id, h.queue } end
     end
@@ -174,8 +182,8 @@ end
 
 -- The usual case, decided from what was read ahead: a punctual fire whose slot is free. False: look closely.
 local function settle_plainly(id, body, at, now, told)
-    local _, _, flags, overlap = string.byte(body, 1, 4)
-    if not has(flags, FLAG_FIRE) then return false end
+    local _, _, flags, overlap, _, codec = string.byte(body, 1, 6)
+    if not has(flags, FLAG_FIRE) or has(codec, UNIQUE) then return false end
     local late_limit, max_runs, entry_n = struct.unpack('<I4xxxxI4I2', body, 43)
     local due, _, expires = struct.unpack('<ddd', body, 7)
     if not is_moment(due) or now - at > late_limit or (expires > 0 and expires <= now) or max_runs > 0 then return false end

@@ -1,5 +1,7 @@
 -- Ready lists and wake tokens. Needs PREFIX, which core.lua has.
 
+local QUEUE_LIMITS = PREFIX .. 'queue_limits' -- see limits.lua
+
 local function ready_key(queue, priority)
     local key = PREFIX .. 'q:' .. queue .. ':ready'
     return priority > 0 and key .. ':' .. priority or key
@@ -31,6 +33,11 @@ local function push_ready(queue, priority, ids, at_head)
     end
 end
 
+-- Takes the message `id` out of the ready list that its header `h` names; whether it stood there.
+local function take_out_of_ready(h, id)
+    return redis.call('LREM', ready_key(h.queue, h.priority), 1, id) > 0
+end
+
 -- The ready lists of `queue` that may hold something, the most urgent first.
 local function ready_keys(queue)
     local levels = redis.call('SMEMBERS', PREFIX .. 'q:' .. queue .. ':levels')
@@ -40,6 +47,18 @@ local function ready_keys(queue)
     for _, level in ipairs(levels) do keys[#keys + 1] = ready_key(queue, tonumber(level)) end
     keys[#keys + 1] = ready_key(queue, 0)
     return keys
+end
+
+-- … and all lists in which messages of `queue` are ready.
+local function all_ready_keys(queue)
+    return ready_keys(queue)
+end
+
+-- How many messages of `queue` are ready.
+local function ready_count(queue)
+    local count = 0
+    for _, key in ipairs(all_ready_keys(queue)) do count = count + redis.call('LLEN', key) end
+    return count
 end
 
 -- A taker may sleep for a second: tell it of a moment that comes sooner and leads its delayed set.

@@ -23,7 +23,7 @@ for i = 2, #ARGV do
         local body = redis.call('HGET', MESSAGES, id)
         local h = body and parse(body)
         local delayed = h and redis.call('ZREM', delayed_key(h.queue), id) > 0
-        if delayed or (h and redis.call('LREM', ready_key(h.queue, h.priority), 1, id) > 0) then
+        if delayed or (h and take_out_of_ready(h, id)) then
             redis.call('HSET', held, id, h.queue .. ' ' .. string.format('%.0f', now))
             adopted[#adopted + 1] = id
             if delayed and has(h.flags, FLAG_FIRE) then

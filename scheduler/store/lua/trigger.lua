@@ -1,6 +1,7 @@
 -- Puts a run that somebody asked for by hand on its queue, in the overlap slot of its entry.
 --
--- Guarantee: the mark does not move and no due time is consumed; while the slot is held the call is refused, unless forced. A call
+-- Guarantee: the mark does not move and no due time is consumed; while the slot is held, or its unique key, the call is refused,
+-- unless forced (a forced run takes neither). A call
 -- id that is remembered starts nothing, however its run has ended: whoever repeats a call after a lost reply is answered as
 -- before, whoever else uses its id is told so.
 --
@@ -8,7 +9,8 @@
 -- ARGV  1 how long the call id is remembered, in ms · 2 entry · 3 "1" to force · 4 id · 5 body · 6 queue
 --       7 moment in ms (0: now) · 8 priority · 9 who calls: the same whenever it repeats the call · 10 a line for the audit log, or ""
 --       11 the dead letter that this run takes the place of, or ""
--- Reply {"OK", ""}, {"AGAIN", ""}, {"GONE", ""} if there is no such dead letter, or {"HELD", id of the holder}
+-- Reply {"OK", ""}, {"AGAIN", ""}, {"GONE", ""} if there is no such dead letter, {"HELD", id of the holder}, or
+--       {"UNIQUE", id of the run that has its key}
 
 --@include core header ready end outcome promote_due note
 
@@ -22,7 +24,10 @@ if h.overlap ~= ALLOW and not force then
     local taken, holder = slot_taken(entry, id, now)
     if taken then return { 'HELD', holder or '' } end
 end
+local unique_by = h.unique and not force and unique_holder(h.unique, id, now)
+if unique_by then return { 'UNIQUE', unique_by } end
 redis.call('SET', KEYS[13], ARGV[9], 'PX', ARGV[1])
+if h.unique and not force then take_unique(h.unique, id, now, at) end
 -- A forced run stands beside the slot for good: neither its moment nor a retry may find it taken.
 if force then body = string.sub(body, 1, 3) .. string.char(ALLOW) .. string.sub(body, 5) end
 if h.overlap ~= ALLOW and not force then redis.call('HSET', SLOTS, entry, id) end

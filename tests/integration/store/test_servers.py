@@ -52,6 +52,7 @@ def test_every_script_does_its_work(anywhere: Bench) -> None:
     message = bench.message(entry="e1", overlap=Overlap.SKIP)
     assert not store.queues.trigger(message, entry="e1", force=False, call_id="t").ok
     assert store.queues.trigger(message, entry="e1", force=True, call_id="u").ok
+    assert bench.calls(1, unique="60000 t.x:k", in_ms=HOUR_MS)
     assert len(bench.backfill(2, name="e1", in_ms=HOUR_MS)) == 2
     session, dying = bench.open(), bench.open()
     taken = bench.take(session, 10)

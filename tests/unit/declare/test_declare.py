@@ -100,7 +100,7 @@ def test_options_become_typed_values() -> None:
         ({"serializer": "pickle"}, "serializer 'pickle': this version speaks 'json'"),
         ({"expires": 0}, "expires 0: a run that expires at once never starts"),
         ({"rate_limit": "10/m"}, "rate_limit: this version does not limit the rate"),
-        ({"unique": True}, "unique: this version does not keep runs unique"),
+        ({"unique": 3}, "unique 3: expected True"),
         ({"exchange": "a b"}, "exchange 'a b': use 1–128 letters"),
         ({"overlap": "skip"}, "overlap: belongs to an entry: give it to @schedule or entry()"),
         ({"max_retry": 3}, "unknown option 'max_retry'; did you mean 'max_retries'"),
@@ -142,7 +142,7 @@ def test_a_bad_option_of_a_task_is_named(options: dict[str, Any], said: str) -> 
         ({"retry_backoff": "2d"}, "retry_backoff '2d': outside 0s–1d"),
         ({"time_limit": 5, "soft_time_limit": "5s"}, "soft_time_limit 5s must be shorter than time_limit 5s"),
         ({"bind": True}, "bind: belongs to the task"),
-        ({"unique": True}, "unique: this version does not keep runs unique"),
+        ({"unique": 3}, "unique 3: expected True"),
         ({"jiter": 5}, "unknown option 'jiter'; did you mean 'jitter'"),
     ],
 )
@@ -244,7 +244,7 @@ def test_all_complaints_of_one_declaration_come_together(declarations: Declarati
     with pytest.raises(InvalidTaskError) as caught:
         schedule(every("1h"), name="e", queu="x", priority=12, overlap="no", time_limit=0)(named)
     assert [line.partition(": ")[2].partition(":")[0] for line in str(caught.value).splitlines()] == [
-        "unknown option 'queu'; did you mean 'queue'?",
+        "unknown option 'queu'; did you mean 'queue' or 'unique'?",
         "priority 12",
         "overlap 'no'",
         "time_limit 0",

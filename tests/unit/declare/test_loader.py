@@ -134,7 +134,7 @@ def test_every_mistake_of_every_file_is_told_at_once(write: Write) -> None:
     lines = told(loaded)
     expected = [
         "schedules/a.py:4: crontab '61 * * * *': minute 61 is outside 0–59",
-        "schedules/a.py:7: entry 'a.bad_options': unknown option 'queu'; did you mean 'queue'?",
+        "schedules/a.py:7: entry 'a.bad_options': unknown option 'queu'; did you mean 'queue' or 'unique'?",
         "schedules/a.py:7: entry 'a.bad_options': overlap 'no': expected one of 'allow', 'skip', 'queue', 'replace'",
         "schedules/a.py:11: entry 'zone': tz: timezone 'Europe/Berln' is not known; the nearest known names are Europe/Berl",
         "schedules/a.py:16: entry 'needs-a': task 'a.good': good(a): missing a required argument: 'a'; give args=",
