@@ -40,6 +40,28 @@ def nobody_stays_connected() -> Iterator[None]:
     signals.before_task_publish.receivers = signals.after_task_publish.receivers = ()
 
 
+def test_a_worker_tells_its_life_from_the_right_processes(lab: Lab) -> None:
+    """User code runs before the fork, in the children and in the herald; never where the lease is kept."""
+    lab.write(LIFE.format(path=lab.path("life")))
+    worker = lab.worker("-n", "w1")
+    child = lab.value(lab.send("pid"))
+    lab.wait_lines("life", 4)
+    worker.terminate()
+    assert worker.wait() == 0
+    told = [line.split() for line in lab.lines("life")]
+    pids = {name: int(pid) for name, pid, *_ in told}
+    names = [name for name, *_ in told]
+    assert names[:2] == ["celeryd_init", "worker_init"]
+    assert sorted(names[2:4]) == ["worker_process_init", "worker_ready"]
+    assert names[4:] == ["worker_shutting_down", "worker_process_shutdown", "worker_shutdown"]
+    assert pids["celeryd_init"] == pids["worker_init"] == worker.pid
+    assert pids["worker_process_init"] == pids["worker_process_shutdown"] == child
+    assert pids["worker_ready"] == pids["worker_shutting_down"] == pids["worker_shutdown"]
+    assert pids["worker_ready"] not in {worker.pid, child}
+    assert {sender for name, _, sender, *_ in told if not name.startswith("worker_process")} == {"w1"}
+    assert told[4][3] == "SIGTERM"
+
+
 def test_in_solo_one_process_tells_it_all(lab: Lab) -> None:
     """There is no other."""
     lab.write(LIFE.format(path=lab.path("life")))
@@ -76,6 +98,27 @@ def test_receivers_that_hang_or_raise_hold_nobody_up(lab: Lab) -> None:
     assert failed.fields["error"] == "ValueError: no metrics today"
     assert worker.told.all("herald.killed")
     wait_until(lambda: not any(map(lives, herald)), what="the end of the herald")
+
+
+def test_a_child_that_cannot_be_set_up_is_replaced_and_the_worker_stays(lab: Lab) -> None:
+    """A database that is away when the worker starts: told with its reason, tried again ever more rarely, and healed by itself."""
+    lab.write(f"""
+        from scheduler import signals
+
+        @signals.worker_process_init.connect
+        def open_database(**kwargs):
+            mark({lab.path("tried")!r})
+            if not os.path.exists({lab.path("go")!r}):
+                raise ConnectionError("no database")
+    """)
+    worker = lab.worker(ready=False)
+    worker.told.wait("child.unfit", lambda fields: fields["error"] == "ConnectionError: no database")
+    id_ = lab.send("add", 1, 2)
+    lab.wait_lines("tried", 2)
+    assert lab.ready() == 1, "nothing is taken while nobody can run it"
+    lab.let_go()
+    assert lab.value(id_) == 3
+    assert len(lab.lines("tried")) <= 5, "it does not spin"
 
 
 def test_nobody_connected_costs_no_process(lab: Lab) -> None:
