@@ -31,6 +31,7 @@ from scheduler.mistakes import Mistake
 from scheduler.model import Entry
 from scheduler.nearest import nearest
 from scheduler.resolve import Whens, resolve_entry
+from scheduler.routing import said_by
 from scheduler.task import Place, Task
 from scheduler.timing.settling import Patience, Settling
 
@@ -254,9 +255,24 @@ class _Load:
                     self.router.checked(task.options.queue)
             except UnroutableError as error:
                 self._note_at(task.place, f"task {task.name!r}: {error}", "")
-            for note in task.notes:
+            for note in (*task.notes, *self._unserved(task)):
                 place = relative(task.place.file, self.base)
                 self.warnings.append(Mistake(place, task.place.line, f"task {task.name!r}: {note}", ""))
+
+    def _unserved(self, task: Task) -> list[str]:
+        """Of the queues that calls of *task* go to, those that no worker takes from by itself."""
+        declared = self.config.queue_names
+        if not declared or self.router.asks_callables:
+            return []
+        try:
+            queues = self.router.destination(task.name, (said_by(task.options),)).queues
+        except UnroutableError:
+            return []  # its calls may say more; who says nothing is refused
+        return [
+            f"queue {queue!r} is not among the setting queues ({', '.join(declared)}): a worker takes from it only if -Q says so"
+            for queue in queues
+            if queue not in declared
+        ]
 
     # ── resolving ───────────────────────────────────────────────────────────────────────────────────────────────────
 

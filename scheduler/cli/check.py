@@ -64,7 +64,7 @@ def foreseen(loaded: Loaded, config: Config, now_ms: int) -> list[Mistake]:
     """The warnings about entries in the light of their zones, their options, the settings and the coming year."""
     from scheduler.foresee.warnings import twins, warnings_of  # noqa: PLC0415 - it imports every kind of schedule
 
-    queues = tuple(dict.fromkeys((*config.queue_names, config.default_queue))) if config.queues else ()
+    queues = config.queue_names
     found = []
     doubles = twins(loaded.registry.entries.values())
     for entry in loaded.registry.entries.values():

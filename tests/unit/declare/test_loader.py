@@ -356,6 +356,30 @@ def test_an_entry_whose_exchange_leads_to_several_queues_is_refused(write: Write
     )
 
 
+def test_a_task_whose_queue_no_worker_takes_from_is_warned_of(write: Write) -> None:
+    """The default queue is among them, where queues are declared and it is not: Celery's users learn it when nothing runs."""
+    folder = write(
+        a="""
+        from scheduler import task
+
+        @task
+        def f(): ...
+
+        @task(queue="mail")
+        def g(): ...
+
+        @task(exchange="media")
+        def by_its_calls(): ...
+        """
+    )
+    [warning] = load(folder, Config(queues=(Queue("mail"),))).warnings
+    assert str(warning) == (
+        "schedules/a.py:4: task 'a.f': queue 'default' is not among the setting queues (mail): a worker takes from it only if -Q "
+        "says so"
+    )
+    assert load(folder, Config()).warnings == ()
+
+
 def test_where_every_queue_must_be_declared_the_files_are_told_of_others(write: Write) -> None:
     """`create_missing_queues = false`: a slip is found before anything is sent."""
     folder = write(
