@@ -35,8 +35,9 @@ from scheduler.log import event
 from scheduler.model import Ack, Message, Outcome
 from scheduler.notify import notify
 from scheduler.store.sessions import Taken
+from scheduler.wire import FLAG_EARLY
 from worker.events import Teller
-from worker.execute import Executor
+from worker.execute import Executor, header_of
 from worker.hooks import Herald
 from worker.intake import Intake
 from worker.keeper import Keeper
@@ -284,9 +285,11 @@ class Solo:
         try:
             if not self._keeper.away:
                 self._land()
-                # In order: what was broken off, then what has not started.
-                back = [] if self._running is None else [self._running]
-                self._settlement.back([message.id for message in (*back, *self._waiting)])
+                # Each goes before all others: first what has not started, then what was broken off.
+                self._settlement.back([message.id for message in self._waiting])
+                if self._running is not None:
+                    early = bool(header_of(self._running).flags & FLAG_EARLY)  # it must not run twice
+                    self._settlement.back([self._running.id], lost=early)
                 self._settlement.tell(self._keeper.session)
                 self._keeper.close()
         except (StoreError, LeaseLostError) as error:
