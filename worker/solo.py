@@ -195,6 +195,7 @@ class Solo:
         if not self._waiting and self._intake.wants(now):
             self._took(session.take(queues, self._quota()), now)
         if self._keeper.due(now):
+            self._teller.tick()
             kept = self._keeper.look_after(self._known)
             self._drop(set(kept.abandoned))
             for id_ in kept.cancels or ():

@@ -251,6 +251,7 @@ class Supervisor:
             session.wake.arm(self._queues)
 
     def _look_after(self) -> None:
+        self._teller.tick()
         kept = self._keeper.look_after(
             self._known, state=self._steering.state, should_take=self._queues if self._is_taking() else ()
         )
