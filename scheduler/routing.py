@@ -105,8 +105,8 @@ class Router:
         declared = self._bindings.declared
         if self._strict and queue not in declared:
             raise UnroutableError(
-                f"queue {queue!r} is not declared, and create_missing_queues is off{nearest(queue, declared)}; "
-                f"declared are {', '.join(declared)}"
+                f"queue {queue!r} is not declared, and create_missing_queues is off{nearest(queue, declared) or '.'} "
+                f"Declared are {', '.join(declared)}"
             )
         return queue
 
