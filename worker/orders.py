@@ -18,11 +18,11 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from scheduler.config import LOG_LEVELS
-from scheduler.errors import RefusedError
-from scheduler.exchange import queue_complaint
+from scheduler.errors import ConfigError, RefusedError
 from scheduler.log import event
 from scheduler.model import Message
 from scheduler.notify import notify
+from scheduler.routing import queue_names
 from scheduler.store.orders import (
     SLOTS_SHOWN_MAX,
     Answer,
@@ -84,6 +84,12 @@ class Steered(Protocol):
 
     def set_queues(self, queues: Sequence[str]) -> None:
         """Take from these from now on."""
+
+    def set_concurrency(self, concurrency: int) -> None:
+        """Run so many at once; what runs beyond that ends first."""
+
+    def replace_children(self) -> None:
+        """Have each child replaced when its task is over."""
 
     def running(self) -> Sequence[Running]:
         """What runs now."""
@@ -226,13 +232,25 @@ class Steering:
         again = "; systemd starts it again, unless its unit says otherwise" if "INVOCATION_ID" in os.environ else ""
         return self._done(text, again)
 
+    def _concurrency(self, order: Order) -> Answer:
+        self._refuse_if_stopping()
+        before = self._pool.concurrency
+        change = {Verb.GROW: order.number, Verb.SHRINK: -order.number}.get(Verb(order.verb))
+        wanted = order.number if change is None else before + change
+        if wanted < 1:
+            raise RefusedError(f"it runs {before} at once; to take nothing, drain it")
+        self._pool.set_concurrency(wanted)
+        return self._done(f"concurrency {before} → {wanted}")
+
     def _queues(self, order: Order) -> Answer:
         self._refuse_if_stopping()
         before = tuple(self._pool.queues)
-        if complaints := [complaint for queue in order.queues if (complaint := queue_complaint(queue))]:
-            raise RefusedError("; ".join(complaints))
         if order.verb == Verb.QUEUES_ADD:
-            after = tuple(dict.fromkeys((*before, *order.queues)))
+            try:
+                added = queue_names(self._setting.config, order.queues, flag="queues add")
+            except ConfigError as error:
+                raise RefusedError("; ".join(error.complaints)) from None
+            after = tuple(dict.fromkeys((*before, *added)))
         else:
             if unknown := [queue for queue in order.queues if queue not in before]:
                 raise RefusedError(f"it does not take from {', '.join(unknown)}; its queues are {', '.join(before)}")
@@ -252,6 +270,11 @@ class Steering:
         before, self._log_level = self._log_level, level
         return self._done(f"log level {before} → {level}")
 
+    def _replace_children(self, _order: Order) -> Answer:
+        self._refuse_if_stopping()
+        self._pool.replace_children()
+        return self._done("each child is replaced by a new one, when its task is over")
+
     def _inspect(self, _order: Order) -> Answer:
         pool, setting = self._pool, self._setting
         data = {
@@ -269,6 +292,10 @@ class Steering:
         Verb.DRAIN: _drain,
         Verb.RESUME: _resume,
         Verb.STOP: _stop,
+        Verb.CONCURRENCY: _concurrency,
+        Verb.GROW: _concurrency,
+        Verb.SHRINK: _concurrency,
+        Verb.RESTART_CHILDREN: _replace_children,
         Verb.QUEUES_ADD: _queues,
         Verb.QUEUES_REMOVE: _queues,
         Verb.LOG_LEVEL: _set_log_level,
@@ -302,13 +329,16 @@ class Steering:
             if now < waiting.until_mono_s and not (all(texts.values()) and texts == waiting.texts):
                 left.append(waiting._replace(texts=texts))
                 continue
-            running = {each.pid: each for each in self._pool.running()}
+            running = self._pool.running()
             data = [
                 {
                     "pid": pid,
                     "stacks": text,
-                    "running": running[pid].message.id if pid in running else None,
-                    "task": header_of(running[pid].message).task if pid in running else None,
+                    "running": [
+                        {"id": each.message.id, "task": header_of(each.message).task}
+                        for each in running[:SLOTS_SHOWN_MAX]
+                        if each.pid == pid
+                    ],
                 }
                 for pid, text in texts.items()
             ]

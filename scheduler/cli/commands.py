@@ -73,8 +73,12 @@ WORKER_COMMANDS: dict[str, Row] = {
     "drain": Row("steer:drain", _STEER_WORKERS, "Let them take nothing more; what runs goes on."),
     "resume": Row("steer:resume", _STEER_WORKERS, "Let drained ones take again."),
     "stop": Row("steer:stop", _STEER_WORKERS, "Let them end, as SIGTERM does."),
+    "grow": Row("steer:grow", _STEER_WORKERS, "Let them run more tasks at once."),
+    "shrink": Row("steer:shrink", _STEER_WORKERS, "Let them run fewer."),
+    "concurrency": Row("steer:concurrency", _STEER_WORKERS, "How many tasks they run at once."),
     "queues": Row("steer:queues", _STEER_WORKERS, "Let them take from more queues, or from fewer."),
     "log-level": Row("steer:log_level", _STEER_WORKERS, "How much they log."),
+    "restart-children": Row("steer:restart_children", _STEER_WORKERS, "Replace each child when its task is over."),
 }
 """Those below `sched worker`."""
 

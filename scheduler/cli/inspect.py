@@ -96,8 +96,8 @@ def _print_stacks(sched: Invocation, reply: Reply, look: Looked) -> None:
     write(f"worker {info.name} on {info.host}, process {info.pid}: {look.condition(reply.worker)}")
     for child in children:
         sched.out.gap()
-        runs = f"runs {child['task']} ({child['running']})" if child["running"] else "runs nothing"
-        write(f"process {child['pid']} {runs}")
+        runs = ", ".join(f"{run['task']} ({run['id']})" for run in child["running"])
+        write(f"process {child['pid']} runs {runs or 'nothing'}")
         write("\n".join(f"    {line}" for line in _user_frames(child["stacks"]) or ["(nothing was written)"]))
     if reply.answer.text:
         say(f"sched: worker {info.name!r}: {reply.answer.text}")

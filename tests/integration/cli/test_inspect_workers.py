@@ -73,7 +73,7 @@ def test_stacks_tell_where_a_task_hangs_even_in_a_library_that_never_comes_back(
     for _ in range(2):  # the second answer is not the first one again
         (told,) = ask("inspect", "w1", "--stacks", "-o", "json").data
         (child,) = told["children"]
-        assert (child["running"], child["task"]) == (id_, "t.stuck")
+        assert child["running"] == [{"id": id_, "task": "t.stuck"}]
         assert child["stacks"].count(" in stuck\n") == 1
         assert child["stacks"].count(" in aside\n") == 1
     text = ask("inspect", "w1", "--stacks").out

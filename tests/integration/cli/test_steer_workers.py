@@ -181,3 +181,40 @@ def test_a_name_that_nobody_has_is_not_found(lab: Lab, steer: Callable[..., Said
     said = steer("worker", "drain", "mial-1")
     assert (said.code, said.err) == (3, "sched: there is no worker 'mial-1'; did you mean mail-1?\n")
     assert steer("worker", "drain", "x*").code == 3
+
+
+def test_a_worker_grows_and_shrinks_while_it_works(lab: Lab, steer: Callable[..., Said]) -> None:
+    """`pool_grow` and `pool_shrink`: what runs beyond the new number ends first, and nobody is killed for it."""
+    worker = lab.worker("-n", "w", "-c", "1")
+    ids = [lab.send("hold", lab.path("held"), lab.path("go")) for _ in range(3)]
+    lab.wait_lines("held", 1)
+    assert "concurrency 1 → 3, 1 task still runs" in steer("worker", "grow", "w", "2").out
+    lab.wait_lines("held", 3)
+    assert one(steer, "w")["concurrency"] == 3
+    assert "concurrency 3 → 1, 3 tasks still run" in steer("worker", "shrink", "--all", "2").out
+    refused = steer("worker", "shrink", "w")
+    assert (refused.code, "it runs 1 at once; to take nothing, drain it" in refused.out) == (4, True)
+    lab.let_go()
+    assert [lab.value(id_) for id_ in ids] == ["held"] * 3
+    assert "concurrency 1 → 2" in steer("worker", "concurrency", "w", "2").out
+    assert not worker.told.all("child.died")
+    assert steer("worker", "concurrency", "w", "0").code == 2
+    assert steer("worker", "grow", "w", "1", "2").code == 2
+
+
+def test_children_are_replaced_on_demand(lab: Lab, steer: Callable[..., Said]) -> None:
+    """Their memory and their connections begin anew, and no task is broken off."""
+    lab.worker("-n", "w", "-c", "2")
+    running = lab.send("hold", lab.path("held"), lab.path("go"))
+    lab.wait_lines("held", 1)
+
+    def pids() -> set[int]:
+        (told,) = steer("inspect", "w", "--stacks", "-o", "json").data
+        return {child["pid"] for child in told["children"]}
+
+    before = pids()
+    assert "each child is replaced" in steer("worker", "restart-children", "w").out
+    lab.let_go()
+    assert lab.value(running) == "held"
+    wait_until(lambda: len(now := pids()) == 2 and not now & before, what="two new children")
+    assert lab.value(lab.send("add", 1, 1)) == 2
