@@ -23,7 +23,7 @@ from scheduler.errors import ConfigError, OversizedMessageError, QueueFullError,
 from scheduler.exchange import Exchange, Queue
 from scheduler.home import Home
 from scheduler.model import Ack, Catchup, Overlap
-from scheduler.options import Expires, TaskOptions, name_complaint, read_headers
+from scheduler.options import Expires, TaskOptions, name_complaint, read_headers, serializer_complaint
 from scheduler.publishing import About, announced, published
 from scheduler.result import AsyncResult
 from scheduler.routes import Said, read_said
@@ -38,6 +38,7 @@ from scheduler.wire import (
     VERSION,
     Header,
     Payload,
+    encode_argument,
     encode_body,
     encode_json,
     encode_payload,
@@ -56,9 +57,9 @@ SEND_BYTES_MAX = 8 * 1024 * 1024
 """How much one round trip carries at most: a larger one would keep everybody else waiting."""
 ID_CHARS_MAX = 128
 SEND_TRIES_MAX = 100
-
 WAYS_REMEMBERED = 1_024
 """Of how many different ways that calls named it is remembered what they mean."""
+
 DEFAULTS: Final = TaskOptions()
 _NO_ARGUMENTS = msgspec.Raw(b"[]")
 _NO_KEYWORDS = msgspec.Raw(b"{}")
@@ -159,9 +160,11 @@ def make_messages(
                 request.root_id or request.id, request.id,
             )
         )  # fmt: skip
+    serializer = SERIALIZERS[call.serializer or options.serializer or config.task_serializer]
+    args, kwargs = _encoded(task, call.args, call.kwargs, serializer)
     payload = Payload(
-        args=msgspec.Raw(encode_arguments(task, call.args)) if call.args else _NO_ARGUMENTS,
-        kwargs=msgspec.Raw(encode_keywords(task, call.kwargs)) if call.kwargs else _NO_KEYWORDS,
+        args=args,
+        kwargs=kwargs,
         eta_ms=at_ms or None,
         root_id=request.root_id or request.id,
         parent_id=request.id,
@@ -175,6 +178,7 @@ def make_messages(
             queue=queue,
             priority=priority,
             flags=(FLAG_EARLY if options.ack is Ack.EARLY else 0) | (FLAG_IGNORE_RESULT if ignore_result else 0),
+            serializer=serializer,
             expires_ms=expires_ms,
             enqueued_ms=now_ms,
             result_ttl_s=max(1, ttl_ms // 1000),
@@ -314,6 +318,8 @@ def envelope_of(task: str, home: Home, options: TaskOptions) -> Envelope | None:
         return None
     found: Envelope | None = home.envelopes.get(task)
     if found is None or found.options is not options:
+        if (options.serializer or home.config.task_serializer) != "json":
+            return None
         said = said_by(options)
         if home.router.asks_callables and not said.names_a_place:
             return None
@@ -464,6 +470,40 @@ def patiently(action: Callable[[], T], pauses_s: Sequence[float]) -> T:
     return action()
 
 
+def _encoded(
+    task: str, args: Sequence[Any], kwargs: Mapping[str, Any] | None, serializer: int
+) -> tuple[msgspec.Raw, msgspec.Raw]:
+    """
+    Both kinds of arguments for a `Payload` in *serializer*.
+
+    Raises:
+        NotEncodableError, TypeError: As `encode_arguments` and `encode_keywords`.
+    """
+    if serializer == SERIALIZERS["json"]:
+        return (
+            msgspec.Raw(encode_arguments(task, args)) if args else _NO_ARGUMENTS,
+            msgspec.Raw(encode_keywords(task, kwargs)) if kwargs else _NO_KEYWORDS,
+        )
+    args, kwargs = _checked(task, args), _checked_keywords(task, {} if kwargs is None else kwargs)
+    what = f"task {task!r}: its"
+    return (
+        encode_argument(args, serializer, what=f"{what} args"),
+        encode_argument(kwargs, serializer, what=f"{what} kwargs"),
+    )
+
+
+def _checked(task: str, args: Sequence[Any]) -> list[Any]:
+    if not isinstance(args, list | tuple):
+        raise TypeError(f"task {task!r}: args {args!r}: expected a list or tuple, as in args=(1, 2)")
+    return list(args)
+
+
+def _checked_keywords(task: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(kwargs, Mapping) or not all(isinstance(name, str) for name in kwargs):
+        raise TypeError(f"task {task!r}: kwargs {kwargs!r}: expected a mapping from names to values")
+    return dict(kwargs)
+
+
 def encode_arguments(task: str, args: Sequence[Any]) -> bytes:
     """
     *args* as a JSON list.
@@ -472,8 +512,7 @@ def encode_arguments(task: str, args: Sequence[Any]) -> bytes:
         NotEncodableError: JSON cannot carry them.
         TypeError: It is no list.
     """
-    if not isinstance(args, list | tuple):
-        raise TypeError(f"task {task!r}: args {args!r}: expected a list or tuple, as in args=(1, 2)")
+    args = _checked(task, args)
     return encode_json(args, what=f"task {task!r}: its args") if args else b"[]"
 
 
@@ -487,9 +526,7 @@ def encode_keywords(task: str, kwargs: Mapping[str, Any]) -> bytes:
     """
     if kwargs == {}:
         return b"{}"
-    if not isinstance(kwargs, Mapping) or not all(isinstance(name, str) for name in kwargs):
-        raise TypeError(f"task {task!r}: kwargs {kwargs!r}: expected a mapping from names to values")
-    return encode_json(kwargs if isinstance(kwargs, dict) else dict(kwargs), what=f"task {task!r}: its kwargs")
+    return encode_json(_checked_keywords(task, kwargs), what=f"task {task!r}: its kwargs")
 
 
 def as_call(task: str, given: object) -> Call:
@@ -525,8 +562,8 @@ def _check(task: str, call: Call) -> None:
         name_complaint(id_, what="task_id") or len(id_) > ID_CHARS_MAX or any(c.isspace() for c in id_)
     ):
         raise ValueError(f"task {task!r}: task_id {id_!r}: use 1–{ID_CHARS_MAX} printable characters without blanks")
-    if call.serializer not in (None, "json"):
-        raise ValueError(f"task {task!r}: serializer {call.serializer!r}: this version speaks 'json'")
+    if call.serializer is not None and (complaint := serializer_complaint(call.serializer)):
+        raise ValueError(f"task {task!r}: {complaint}")
     if call.eta is not None and call.countdown is not None:
         raise ValueError(f"task {task!r}: countdown and eta both say when it is to start; give one")
     if call.eta is not None and not isinstance(call.eta, datetime):

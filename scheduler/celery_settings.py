@@ -75,14 +75,6 @@ def _concurrency(value: Any) -> Any:
     return None if value in (None, 0, "auto") else value
 
 
-def _kibibytes(value: Any) -> Any:
-    if value is None:
-        return None
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"{value!r}: expected a whole number of kibibytes")
-    return value * 1024 if value else None
-
-
 def _ack(value: Any) -> Any:
     if value is None:
         return None
@@ -122,15 +114,16 @@ def _serializers(value: Any) -> Any:
     return [_serializer(one) for one in sorted(value, key=str)]
 
 
-def _only_json(value: Any) -> None:
-    if _serializer(value) not in ("json", None) and _serializers(value) not in (["json"], None):
-        raise ValueError(f"{value!r}: this version speaks 'json'")
+def _compression(value: Any) -> Any:
+    if value in ("gzip", "zlib", "application/x-gzip"):
+        return "zlib"
+    if value in (None, "", "none"):
+        return "none"
+    raise ValueError(f"{value!r}: this version compresses results with 'zlib'")
 
 
 COUNTERPARTS: Mapping[str, Means] = {
-    "accept_content": Means("", _only_json),
-    "result_accept_content": Means("", _only_json),
-    "result_serializer": Means("", _only_json),
+    "result_accept_content": Means("", lambda value: _serializers(value) and None),
     "broker_url": Means("redis_url", _url),
     "include": Means("imports"),
     "task_acks_late": Means("task_ack", _ack),
@@ -143,15 +136,24 @@ COUNTERPARTS: Mapping[str, Means] = {
     "task_queues": Means("queues"),
     "task_routes": Means("routes", lambda value: value or {}),
     "worker_concurrency": Means("concurrency", _concurrency),
+    "worker_hijack_root_logger": Means("hijack_root_logger"),
     "worker_log_level": Means("log_level"),
+    "worker_max_memory_per_child": Means("max_memory_per_child", _limit),
+    "worker_max_tasks_per_child": Means("max_tasks_per_child", _limit),
     "worker_pool": Means("pool", _pool),
+    "worker_redirect_stdouts": Means("redirect_stdouts"),
 }
 """Celery's name → what it means here. Names that are also ours are in `SAME`."""
 
 SAME: Mapping[str, Callable[[Any], Any]] = {
+    "accept_content": _serializers,
+    "result_compression": _compression,
+    "result_serializer": _serializer,
     "imports": lambda value: value,
     "result_expires": _kept,
+    "task_always_eager": lambda value: value,
     "task_annotations": lambda value: value or {},
+    "task_eager_propagates": lambda value: value,
     "task_ignore_result": lambda value: value,
     "task_serializer": _serializer,
     "task_soft_time_limit": _limit,
@@ -214,7 +216,9 @@ PASSED: Mapping[str, Passed] = {
     # tasks
     **{f"task_{name}": OPTIONS_PASSED[name] for name in (
         "acks_on_failure", "acks_on_failure_or_timeout", "acks_on_timeout", "reject_on_worker_lost", "retry_on_worker_lost",
-        "track_started")},
+        "store_errors_even_if_ignored", "track_started")},
+    **_each("messages are not compressed: pass a reference to what is large", "task_compression", true_here=None),
+    **_each("the results of eager calls stay in the process", "task_store_eager_result", true_here=False),
     **_each("every failure carries its traceback in the worker", "task_remote_tracebacks", true_here=True),
     **_each("logs do not show arguments", "task_repr_maxlevels", "task_args_repr_function", "task_kwargs_repr_function"),
     **_each("there is one protocol", "task_protocol", true_here=2),
@@ -245,9 +249,7 @@ PASSED: Mapping[str, Passed] = {
             "control_queue_exclusive", "control_exchange"),
     **_each(_LOGS, "worker_log_color", "worker_log_datefmt", "worker_log_format", "worker_task_log_datefmt",
             "worker_task_log_format"),
-    **_each("connect to the signal setup_logging, and logging is yours", "worker_hijack_root_logger", true_here=True),
-    **_each("what tasks print goes where the process' output goes", "worker_redirect_stdouts", true_here=False),
-    **_each("what tasks print goes where the process' output goes", "worker_redirect_stdouts_level"),
+    **_each("what tasks print is logged as a warning (redirect_stdouts)", "worker_redirect_stdouts_level", true_here="WARNING"),
     # the beat
     **_each("beats elect a leader, and entries stand on Redis: of files, beat_schedule and `sched add`, not of a database",
             "beat_scheduler", true_here="celery.beat:PersistentScheduler"),

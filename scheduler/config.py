@@ -42,7 +42,9 @@ MEMORY_BYTES_MIN = 16 << 20
 THREADS_DEFAULT = 10
 COROUTINES_DEFAULT = 1000
 POOLS = ("prefork", "threads", "async", "solo")
-SERIALIZERS = ("json",)
+SERIALIZERS = ("json", "msgpack", "pickle")
+COMPRESSIONS = ("none", "zlib")
+SIGNING_KEY_BYTES_MIN = 16
 LOG_FORMATS = ("auto", "text", "json", "journald")
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
@@ -116,12 +118,21 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     redirect_stdouts: bool = True
     """Whether what tasks print comes with the log, line by line and with its run."""
     task_serializer: str = "json"
+    accept_content: tuple[str, ...] = ("json", "msgpack")
+    """What workers decode of messages, and readers of results. Who names pickle trusts everybody who can write to this Redis."""
+    result_serializer: str = "json"
+    result_compression: str = "none"
+    signing_key_file: str | None = None
+    """Keys, one a line: the first signs messages and results, and what was signed with none of them is refused."""
     task_time_limit_ms: int = 0
     """For tasks that say nothing of it themselves, as all settings that begin with `task_`. 0: none."""
     task_soft_time_limit_ms: int = 0
     task_ack: str = "late"
     task_ignore_result: bool = False
     task_priority: int = 0
+    task_always_eager: bool = False
+    """Calls run at once in the process that makes them, as in `scheduler.testing.eager`; for development."""
+    task_eager_propagates: bool = False
     task_annotations: Any = msgspec.field(default_factory=dict)
     """Task name or glob → options, which weigh more than what the task says itself. See `scheduler.defaults`."""
     alert_hooks: tuple[str, ...] = ()
@@ -178,6 +189,40 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError(
                 f"redis_password_file {self.redis_password_file!r} cannot be read: {_reason(error)}"
             ) from None
+
+    def signing_keys(self) -> tuple[bytes, ...]:
+        """
+        The keys in `signing_key_file`, the one that signs first; none without a file.
+
+        Raises:
+            ConfigError: The file cannot be read, or is no file of keys.
+        """
+        if self.signing_key_file is None:
+            return ()
+        what = f"signing_key_file {self.signing_key_file!r}"
+        try:
+            lines = Path(self.signing_key_file).read_bytes().splitlines()
+        except OSError as error:
+            raise ConfigError(f"{what} cannot be read: {_reason(error)}") from None
+        keys = tuple(line.strip() for line in lines if line.strip() and not line.startswith(b"#"))
+        if not keys:
+            raise ConfigError(f"{what} holds no key: write one a line (`openssl rand -hex 32`)")
+        if short := [number for number, key in enumerate(keys, 1) if len(key) < SIGNING_KEY_BYTES_MIN]:
+            raise ConfigError(
+                f"{what}: key {short[0]} has fewer than {SIGNING_KEY_BYTES_MIN} characters; make one with `openssl rand -hex 32`"
+            )
+        return keys
+
+    def open_secrets(self) -> list[str]:
+        """One line for each file of a secret that others may read, with the remedy."""
+        return [
+            f"{name} {path!r} can be read by others than its owner: chmod 600 {path}"
+            for name, path in (
+                ("signing_key_file", self.signing_key_file),
+                ("redis_password_file", self.redis_password_file),
+            )
+            if path is not None and _others_may_read(path)
+        ]
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())
@@ -304,6 +349,23 @@ def _path(value: Any, place: _Place) -> Path:
     if not isinstance(value, str | os.PathLike) or not str(value):
         raise ValueError(f"{place.name} {value!r}: expected a path")
     return place.folder / Path(value).expanduser()
+
+
+def _others_may_read(path: str) -> bool:
+    try:
+        return bool(os.stat(path).st_mode & 0o044)
+    except OSError:
+        return False
+
+
+def _accepted(value: Any, place: _Place) -> tuple[str, ...]:
+    names = _names(sorted(value) if isinstance(value, set | frozenset) else value, place)
+    if not names:
+        raise ValueError(f"{place.name} {value!r}: nothing would be accepted; name some of {', '.join(SERIALIZERS)}")
+    for name in names:
+        if name not in SERIALIZERS:
+            raise ValueError(f"{place.name} {name!r}: this version knows {', '.join(SERIALIZERS)}")
+    return tuple(dict.fromkeys(names))
 
 
 def _password_file(value: Any, place: _Place) -> str:
@@ -563,11 +625,17 @@ SETTINGS: Mapping[str, tuple[str, _Reader]] = {
     "hijack_root_logger": ("hijack_root_logger", _flag),
     "redirect_stdouts": ("redirect_stdouts", _flag),
     "task_serializer": ("task_serializer", _one_of(SERIALIZERS)),
+    "accept_content": ("accept_content", _accepted),
+    "result_serializer": ("result_serializer", _one_of(SERIALIZERS)),
+    "result_compression": ("result_compression", _one_of(COMPRESSIONS)),
+    "signing_key_file": ("signing_key_file", _password_file),
     "task_time_limit": ("task_time_limit_ms", _duration(0, 365 * _DAY_MS)),
     "task_soft_time_limit": ("task_soft_time_limit_ms", _duration(0, 365 * _DAY_MS)),
     "task_ack": ("task_ack", _one_of(("late", "each", "early"))),
     "task_ignore_result": ("task_ignore_result", _flag),
     "task_priority": ("task_priority", _integer(0, 9)),
+    "task_always_eager": ("task_always_eager", _flag),
+    "task_eager_propagates": ("task_eager_propagates", _flag),
     "task_annotations": ("task_annotations", _annotations),
     "alert_hooks": ("alert_hooks", _hooks),
     "alert_outage": ("alert_outage_ms", _duration(0, _DAY_MS)),
@@ -608,6 +676,8 @@ class _Reading:
         credentials = environ.get("CREDENTIALS_DIRECTORY")
         if credentials and (secret := Path(credentials) / "redis-password").is_file():
             self.values.setdefault("redis_password_file", str(secret))
+        if credentials and (key := Path(credentials) / "signing-key").is_file():
+            self.values.setdefault("signing_key_file", str(key))
 
     def config(self) -> Config:
         try:

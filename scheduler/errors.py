@@ -14,6 +14,8 @@ Every error that Steadybeat raises, as one tree.
     ├─ LeaseLostError                the session was reclaimed; what it held is somebody else's now
     ├─ MessageError                  a message that cannot be run
     │  ├─ UndecodableMessageError    its bytes are not a message of ours
+    │  │  ├─ ContentRefusedError     … but in a serializer that this side has not consented to
+    │  │  └─ SignatureError          … but not signed, or by nobody whose key is known here
     │  ├─ UnknownTaskError           no task of that name is registered here
     │  ├─ UnroutableError            no queue that it could go to; also a ValueError
     │  ├─ NotEncodableError          arguments or a result that the serializer cannot carry; also a TypeError
@@ -122,6 +124,14 @@ class MessageError(SchedError):
 
 class UndecodableMessageError(MessageError):
     """The bytes are not a message of ours."""
+
+
+class ContentRefusedError(UndecodableMessageError):
+    """A message or a result in a serializer that this side does not accept (`accept_content`). Nothing of it was decoded."""
+
+
+class SignatureError(UndecodableMessageError):
+    """A message or a result that is not signed, or was signed with another key. Nothing of it was decoded."""
 
 
 class UnknownTaskError(MessageError):

@@ -333,6 +333,7 @@ class ResultRecord(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
     Attributes:
         result: The encoded return value; for a failure ``{"type", "module", "message", "args"}``.
+        serializer: What the return value is encoded in (`scheduler.wire.SERIALIZERS`).
     """
 
     state: str
@@ -340,6 +341,7 @@ class ResultRecord(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     traceback: str | None = None
     done_ms: int = 0
     meta: msgspec.Raw = msgspec.Raw(b"null")
+    serializer: int = 0
 
 
 class Run(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

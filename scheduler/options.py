@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from scheduler.config import http_url_complaint, redact_address
+from scheduler.config import SERIALIZERS, http_url_complaint, redact_address
 from scheduler.errors import InvalidEntryError, InvalidTaskError, SchedError, ScheduleError
 from scheduler.exchange import Exchange, Queue, exchange_complaint, key_complaint, queue_complaint
 from scheduler.model import Ack, Catchup, Overlap, RunOptions, Watch
@@ -59,6 +59,7 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
         retry_jitter: Whether that pause is drawn at random from nothing to its length.
         time_limit_ms: None: none. The child that runs it is killed.
         soft_time_limit_ms: None: none. `SoftTimeLimitExceeded` is raised in the task.
+        serializer: What calls are sent in; None: what the settings say. Fires of entries are JSON, as definitions are.
         result_expires_ms: None: what the settings say.
         unique: What makes two runs the same: of these, only one is alive at a time, from the moment when it is asked for (of a
             fire: when it is promoted) until it has ended, retries included. A call for a key that is held is answered with the
@@ -70,7 +71,7 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     exchange: str | None = None
     routing_key: str | None = None
     priority: int | None = None
-    serializer: str = "json"
+    serializer: str | None = None
     max_retries: int | None = 3
     retry_for: tuple[type[Exception], ...] = ()
     dont_retry_for: tuple[type[Exception], ...] = ()
@@ -388,10 +389,23 @@ def _choice(kind: Any) -> _Reader:
     return read
 
 
-def _only_json(value: Any, name: str) -> str:
-    if value != "json":
-        raise ValueError(f"{name} {value!r}: this version speaks 'json'")
-    return "json"
+def serializer_complaint(value: object) -> str | None:
+    """Why nothing can be sent in *value*, or None if it can."""
+    if value in SERIALIZERS:
+        return None
+    yaml = (
+        "; YAML is not spoken here: json carries dates, UUIDs, Decimals, bytes and sets too" if value == "yaml" else ""
+    )
+    return f"serializer {value!r}: expected {', '.join(map(repr, SERIALIZERS))}{yaml}"
+
+
+def _serializer(value: Any, name: str) -> str | None:
+    if value is None:
+        return None
+    if complaint := serializer_complaint(value):
+        raise ValueError(complaint)
+    assert name
+    return str(value)
 
 
 def _exceptions(value: Any, name: str) -> tuple[type[Exception], ...]:
@@ -510,7 +524,7 @@ _OF_THE_FUNCTION: Mapping[str, tuple[str, _Reader]] = {
 TASK_OPTIONS: Mapping[str, tuple[str, _Reader]] = {
     **_OF_A_RUN,
     **_OF_THE_FUNCTION,
-    "serializer": ("serializer", _only_json),
+    "serializer": ("serializer", _serializer),
     "retry_for": ("retry_for", _exceptions),
     "dont_retry_for": ("dont_retry_for", _exceptions),
 }

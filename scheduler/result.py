@@ -15,9 +15,11 @@ from typing import Any, Protocol
 
 import msgspec
 
+from scheduler.config import Config
 from scheduler.content import JSON
 from scheduler.errors import ExpiredError, RevokedError, TaskFailedError, UndecodableMessageError
 from scheduler.model import READY_STATES, ResultRecord, State
+from scheduler.wire import check_content, decode_value
 
 MESSAGE_CHARS_MAX = 4_000
 ARGUMENTS_BYTES_MAX = 16_384
@@ -32,6 +34,10 @@ class HasStore(Protocol):
     @property
     def store(self) -> Any:
         """The store."""
+
+    @property
+    def config(self) -> Config:
+        """The settings."""
 
 
 class AsyncResult:
@@ -79,7 +85,7 @@ class AsyncResult:
     def result(self) -> Any:
         """What the task returned; the exception if it failed; what it reported with `update_state`; else None."""
         record = self._record()
-        return None if record is None else _value(self.id, record)
+        return None if record is None else _value(self.id, record, self._home())
 
     @property
     def info(self) -> Any:
@@ -106,7 +112,7 @@ class AsyncResult:
             RevokedError: It was cancelled.
             TaskFailedError: It failed, with an exception that this process cannot rebuild; else that exception itself.
         """
-        value = _value(self.id, record := self._results.wait(self.id, _seconds(timeout)))
+        value = _value(self.id, record := self._results.wait(self.id, _seconds(timeout)), self._home())
         if propagate and record.state != State.SUCCESS and isinstance(value, BaseException):
             raise value
         return value
@@ -208,10 +214,13 @@ class _Failure(msgspec.Struct, frozen=True):
 _failure_decoder = msgspec.json.Decoder(_Failure)
 
 
-def _value(id_: str, record: ResultRecord) -> Any:
+def _value(id_: str, record: ResultRecord, home: HasStore) -> Any:
     """What `AsyncResult.result` says for *record*."""
     if record.state == State.SUCCESS:
-        return JSON.decode(record.result, what=f"the result of run {id_}")
+        what = f"the result of run {id_}"
+        if record.serializer:
+            check_content(record.serializer, home.config.accept_content, what=what)
+        return decode_value(record.result, record.serializer, what=what)
     if record.state == State.REVOKED:
         return RevokedError(f"run {id_} was cancelled")
     if record.state == State.EXPIRED:

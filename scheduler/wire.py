@@ -5,7 +5,9 @@ The message on the wire: a small fixed header that the scripts read, and a paylo
             with FLAG_RETRY the id of the run that is repeated, with FLAG_BACKFILL the id of the backfill,
             with FLAG_HAND who asked for it and why, with UNIQUE its unique key; before each of these two bytes for
             its length
-    payload JSON (`Payload`), or what `serializer` says
+    payload JSON (`Payload`); with the serializers msgpack and pickle it is msgpack, and with pickle the arguments in it are
+            pickled one by one, so that all but them can be read without
+    with SIGNED 32 bytes of signature (`scheduler.seal`)
 
 The scripts read the header with `struct.unpack`; `store/lua/header.lua` is the other half of this file.
 """
@@ -15,12 +17,13 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
 
-from scheduler.content import JSON
-from scheduler.errors import UndecodableMessageError
+from scheduler.content import JSON, MSGPACK
+from scheduler.errors import ContentRefusedError, NotEncodableError, UndecodableMessageError
 from scheduler.model import Ack, Catchup, Entry, Overlap, RunOptions
 
 VERSION = 1
@@ -56,16 +59,21 @@ MOMENT_MAX = 2**53
 FLAGS_AT = 2
 """Where the flags stand in a message."""
 
+CODEC_AT = 5
+"""Where the codec byte stands."""
 SERIALIZER_MASK = 0x0F
 """The low bits of the codec byte are the serializer of the payload; the high ones are the marks below."""
 SIGNED = 0x80
 """The body ends with its signature."""
+SIGNATURE_BYTES = 32
 PAID = 0x40
 """Its turn under its task's `rate_limit` is reserved: scripts set it and take it off again, so nothing signs it."""
 UNIQUE = 0x20
 """At most one message of its unique key is alive; the key stands in the header."""
 
 SERIALIZERS = {"json": 0, "msgpack": 1, "pickle": 2}
+PICKLE = SERIALIZERS["pickle"]
+PICKLE_PROTOCOL = 5
 SERIALIZER_NAMES = {number: name for name, number in SERIALIZERS.items()}
 
 
@@ -205,12 +213,12 @@ def flags_of(entry: Entry) -> int:
 
 def encode_body(header: Header, payload: Payload) -> bytes:
     """The whole message."""
-    return encode_header(header) + encode_payload(payload)
+    return encode_header(header) + encode_payload(payload, header.serializer)
 
 
-def encode_payload(payload: Payload) -> bytes:
-    """What the task gets, as bytes."""
-    return _payload_encoder.encode(payload)
+def encode_payload(payload: Payload, serializer: int = 0) -> bytes:
+    """What the task gets, as bytes; its arguments are in *serializer* already (`encode_argument`)."""
+    return _payload_encoder.encode(payload) if serializer == 0 else _packed_encoder.encode(payload)
 
 
 def decode_header(body: bytes) -> tuple[Header, int]:
@@ -287,10 +295,40 @@ def decode_payload(body: bytes, at: int) -> Payload:
     Raises:
         UndecodableMessageError: It is not JSON of our shape.
     """
+    codec = body[CODEC_AT] if at else 0
     try:
-        return _payload_decoder.decode(memoryview(body)[at:])
+        if not codec & _CODED:
+            return _payload_decoder.decode(memoryview(body)[at:])
+        decoder = _packed_decoder if codec & SERIALIZER_MASK else _payload_decoder
+        return decoder.decode(memoryview(body)[at : payload_end(body)])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UndecodableMessageError(f"the payload is not a message of ours: {error}") from None
+
+
+def payload_end(body: bytes) -> int:
+    """Where the payload of *body* ends."""
+    return len(body) - (SIGNATURE_BYTES if body[CODEC_AT] >= SIGNED else 0)
+
+
+def check_content(serializer: int, accepted: Collection[str], *, what: str) -> None:
+    """
+    Make sure that *what*, which is in *serializer*, may be read here. To be asked before anything of it is decoded.
+
+    Raises:
+        ContentRefusedError: This side does not accept it.
+        UndecodableMessageError: Nobody here knows that serializer.
+    """
+    name = SERIALIZER_NAMES.get(serializer)
+    if name is None:
+        raise UndecodableMessageError(
+            f"{what} is in serializer {serializer}, which this version does not know; upgrade it"
+        )
+    if name not in accepted:
+        raise ContentRefusedError(
+            f"{what} is in {name}, which is not accepted here (accept_content: {', '.join(accepted) or 'nothing'}); "
+            f"send it in another serializer, or name {name!r} in accept_content"
+            + (" if everybody who can write to this Redis is trusted: pickle runs code" if name == "pickle" else "")
+        )
 
 
 def decode_arguments(body: bytes, payload: Payload) -> tuple[list[Any], dict[str, Any]]:
@@ -300,15 +338,79 @@ def decode_arguments(body: bytes, payload: Payload) -> tuple[list[Any], dict[str
     Raises:
         UndecodableMessageError: They are not a list and a mapping, or hold a value that cannot be read.
     """
-    try:
-        args, kwargs = _args_decode(payload.args), _kwargs_decode(payload.kwargs)
-    except msgspec.DecodeError as error:
-        raise UndecodableMessageError(f"the arguments are not a list and a mapping: {error}") from None
-    if JSON.mark in body:
+    codec = body[CODEC_AT] & SERIALIZER_MASK
+    if codec:
+        args, kwargs = (
+            _decoded_argument(data, codec, what) for data, what in ((payload.args, "args"), (payload.kwargs, "kwargs"))
+        )
+    else:
+        try:
+            args, kwargs = _args_decode(payload.args), _kwargs_decode(payload.kwargs)
+        except msgspec.DecodeError as error:
+            raise UndecodableMessageError(f"the arguments are not a list and a mapping: {error}") from None
+        if JSON.mark not in body:
+            return args, kwargs
         args, kwargs = JSON.untagged(args, what="args"), JSON.untagged(kwargs, what="kwargs")
-        if not isinstance(kwargs, dict):
-            raise UndecodableMessageError(f"the arguments are not a list and a mapping: kwargs are {kwargs!r}")
-    return args, kwargs
+    if not isinstance(args, list | tuple) or not isinstance(kwargs, dict):
+        raise UndecodableMessageError(
+            f"the arguments are not a list and a mapping, but {type(args).__name__} and {type(kwargs).__name__}"
+        )
+    return list(args), kwargs
+
+
+def encode_argument(value: Any, serializer: int, *, what: str) -> msgspec.Raw:
+    """
+    All positional arguments, or all of those by name, for a `Payload` in *serializer*.
+
+    Raises:
+        NotEncodableError: It cannot carry them.
+    """
+    data = encode_value(value, serializer, what=what)
+    return msgspec.Raw(msgspec.msgpack.encode(data) if serializer == PICKLE else data)
+
+
+def encode_value(value: Any, serializer: int, *, what: str) -> bytes:
+    """
+    *value* in *serializer*.
+
+    Raises:
+        NotEncodableError: It cannot carry it; the message begins with *what*.
+    """
+    if serializer != PICKLE:
+        return (MSGPACK if serializer == SERIALIZERS["msgpack"] else JSON).encode(value, what=what)
+    import pickle  # noqa: PLC0415 - hardly anybody wants it
+
+    try:
+        return pickle.dumps(value, protocol=PICKLE_PROTOCOL)
+    except Exception as error:
+        raise NotEncodableError(f"{what} cannot be pickled: {error}") from None
+
+
+def decode_value(data: Any, serializer: int, *, what: str) -> Any:
+    """
+    What *data* stands for in *serializer*; see `check_content` before.
+
+    Raises:
+        UndecodableMessageError: It cannot be read; the message begins with *what*.
+    """
+    if serializer != PICKLE:
+        return (MSGPACK if serializer == SERIALIZERS["msgpack"] else JSON).decode(data, what=what)
+    import pickle  # noqa: PLC0415
+
+    try:
+        return pickle.loads(bytes(data))  # both sides have consented, by name
+    except Exception as error:
+        raise UndecodableMessageError(f"{what} cannot be unpickled: {type(error).__name__}: {error}") from None
+
+
+def _decoded_argument(data: msgspec.Raw, serializer: int, what: str) -> Any:
+    if serializer != PICKLE:
+        return decode_value(data, serializer, what=what)
+    try:
+        pickled = msgspec.msgpack.decode(data, type=bytes)
+    except msgspec.DecodeError as error:
+        raise UndecodableMessageError(f"{what} cannot be read: {error}") from None
+    return decode_value(pickled, serializer, what=what)
 
 
 def run_options(body: bytes) -> RunOptions | None:
@@ -317,7 +419,8 @@ def run_options(body: bytes) -> RunOptions | None:
         return None
     try:
         _, at = decode_header(body)
-        return _run_decoder.decode(memoryview(body)[at:]).run
+        decoder = _packed_run_decoder if body[CODEC_AT] & SERIALIZER_MASK else _run_decoder
+        return decoder.decode(memoryview(body)[at : payload_end(body)]).run
     except (UndecodableMessageError, msgspec.DecodeError, UnicodeDecodeError):
         return None
 
@@ -392,6 +495,10 @@ _payload_decoder = msgspec.json.Decoder(Payload)
 _args_decode = msgspec.json.Decoder(list[Any]).decode
 _kwargs_decode = msgspec.json.Decoder(dict[str, Any]).decode
 _run_decoder = msgspec.json.Decoder(_OnlyRun)
+_packed_encoder = msgspec.msgpack.Encoder()
+_packed_decoder = msgspec.msgpack.Decoder(Payload)
+_packed_run_decoder = msgspec.msgpack.Decoder(_OnlyRun)
+_CODED = SIGNED | SERIALIZER_MASK
 _entry_encoder = msgspec.json.Encoder(order="sorted")
 _entry_decoder = msgspec.json.Decoder(Entry)
 # By their numbers on the wire: looked up for each message, where calling the enum costs four times as much.

@@ -30,6 +30,7 @@ from msgspec import UNSET
 
 from scheduler import context, signals
 from scheduler.config import Config
+from scheduler.content import JSON
 from scheduler.context import ErrorInfo
 from scheduler.errors import (
     Ignore,
@@ -41,6 +42,8 @@ from scheduler.errors import (
 )
 from scheduler.log import event
 from scheduler.model import Message, Outcome, State
+from scheduler.records import COMPRESS_BYTES_MIN, INFLATION_MAX, ZLIB, compressed
+from scheduler.store import seal_of
 from scheduler.task import Task
 from scheduler.timing.duration import format_duration
 from scheduler.wire import (
@@ -48,17 +51,22 @@ from scheduler.wire import (
     FLAG_IGNORE_RESULT,
     FLAG_RUN,
     FLAGS_AT,
+    SERIALIZERS,
     Header,
     Payload,
+    check_content,
     decode_arguments,
     decode_header,
     decode_payload,
+    encode_argument,
     encode_header,
-    encode_json,
+    encode_payload,
+    encode_value,
     run_options,
 )
 from worker import coroutine, limits
 from worker.coroutine import KeptLoops
+from worker.fit import fitting
 from worker.frames import Released, Retried
 from worker.limits import Alarm, StopNow
 from worker.outcome import Written, ended, error_line, failed, retry_record, trace_text
@@ -75,14 +83,12 @@ UNKNOWN_DELAY_MS_MIN = 1_000
 UNKNOWN_DELAY_MS_MAX = 15_000
 """An unknown task is looked at again after half of its age, within these."""
 
-_JSON_ONLY = 0
 _HOOKS = ("before_start", "on_success", "on_failure", "on_retry", "after_return")
 _SIGNALS = (
     signals.task_received, signals.task_prerun, signals.task_postrun, signals.task_success, signals.task_failure,
     signals.task_retry,
 )  # fmt: skip
 _logger = logging.getLogger("worker.execute")
-_payload_encode = msgspec.json.Encoder().encode
 
 
 class Prepared:
@@ -95,7 +101,7 @@ class Prepared:
         start: Calls the function; of a coroutine, that only makes it.
     """
 
-    __slots__ = ("call", "hooked", "is_async", "name", "options", "soft_limit_ms", "start", "task")
+    __slots__ = ("call", "fit", "hooked", "is_async", "name", "options", "soft_limit_ms", "start", "task")
 
     call: Callable[..., Any]
     start: Callable[..., Any]
@@ -106,6 +112,7 @@ class Prepared:
         self.name = task.name
         self.options = task.options
         self.soft_limit_ms = task.options.soft_time_limit_ms
+        self.fit = fitting(task)
         self.hooked = any(getattr(kind, hook) is not getattr(Task, hook) for hook in _HOOKS) or any(
             each.receivers for each in _SIGNALS
         )
@@ -123,7 +130,7 @@ class Attempt:
         started_ms: On Redis' clock.
     """
 
-    __slots__ = ("args", "header", "kwargs", "message", "payload", "prepared", "started_ms")
+    __slots__ = ("args", "form", "header", "kwargs", "message", "payload", "prepared", "started_ms")
 
     prepared: Prepared
 
@@ -132,6 +139,7 @@ class Attempt:
         self.header = header
         self.started_ms = started_ms
         self.payload = _NO_PAYLOAD
+        self.form = 0
         self.args: list[Any] = []
         self.kwargs: dict[str, Any] = {}
 
@@ -171,6 +179,10 @@ class Executor:
         self._config = config
         self._worker = worker
         self.session = ""
+        self._seal = seal_of(config)
+        self._result_serializer = SERIALIZERS[config.result_serializer]
+        self._compresses = config.result_compression == "zlib"
+        self._packs = bool(self._result_serializer) or self._compresses
         self._server_ms = server_ms
         self._chance = chance
         self._pid = os.getpid()
@@ -241,12 +253,20 @@ class Executor:
     # ── the steps ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _read_payload(self, attempt: Attempt, at: int) -> None:
-        if attempt.header.serializer != _JSON_ONLY:
-            raise UndecodableMessageError(
-                f"the payload is in serializer {attempt.header.serializer}, and this worker reads JSON; upgrade the worker"
-            )
-        attempt.payload = payload = decode_payload(attempt.message.body, at)
-        attempt.args, attempt.kwargs = decode_arguments(attempt.message.body, payload)
+        body = attempt.message.body
+        self._admit(attempt, at)
+        attempt.payload = payload = decode_payload(body, at)
+        attempt.args, attempt.kwargs = decode_arguments(body, payload)
+        fit = attempt.prepared.fit
+        if fit is not None:
+            fit(attempt.args, attempt.kwargs)
+
+    def _admit(self, attempt: Attempt, at: int) -> None:
+        """Before anything of the payload is decoded. Raises `SignatureError` and `ContentRefusedError`."""
+        if self._seal is not None:
+            self._seal.check_message(attempt.message.id, attempt.message.body, at)
+        if attempt.header.serializer:
+            check_content(attempt.header.serializer, self._config.accept_content, what="the message")
 
     def _perform(self, attempt: Attempt) -> Became:
         prepared = attempt.prepared
@@ -315,18 +335,40 @@ class Executor:
             self._hook(attempt, "on_success", value, message.id, attempt.args, attempt.kwargs)
             signals.task_success.send(sender=prepared.task, result=value)
             self._returned(attempt, State.SUCCESS, value, None)
-        return ended(attempt.header, self._written(message, attempt.started_ms), State.SUCCESS, result=result)
+        return ended(
+            attempt.header, self._written(message, attempt.started_ms), State.SUCCESS, result=result, form=attempt.form
+        )
 
     def _encode_result(self, attempt: Attempt, value: Any) -> bytes:
         if attempt.header.flags & FLAG_IGNORE_RESULT:
             return b"null"
-        result = encode_json(value, what=f"task {attempt.header.task!r}: its result")
+        what = f"task {attempt.header.task!r}: its result"
+        if self._packs:
+            return self._pack(attempt, value, what)
+        result = JSON.encode(value, what=what)
         if len(result) > self._config.result_bytes_max:
-            raise OversizedMessageError(
-                f"task {attempt.header.task!r}: its result has {len(result)} bytes, more than result_bytes_max "
-                f"({self._config.result_bytes_max}); keep it elsewhere and return where it is"
-            )
+            raise self._oversized(what, len(result), len(result))
         return result
+
+    def _pack(self, attempt: Attempt, value: Any, what: str) -> bytes:
+        """The result in another form than plain JSON; the attempt says in which."""
+        form, bytes_max = self._result_serializer, self._config.result_bytes_max
+        result = encode_value(value, form, what=what)
+        size = len(result)
+        if self._compresses and COMPRESS_BYTES_MIN <= size <= bytes_max * INFLATION_MAX:
+            result, form = compressed(result), form | ZLIB
+        if len(result) > bytes_max:
+            raise self._oversized(what, size, len(result))
+        attempt.form = form
+        return result
+
+    def _oversized(self, what: str, size: int, stored: int) -> OversizedMessageError:
+        told = f"{size} bytes" + (f", {stored} of them compressed" if stored != size else "")
+        other = "" if self._compresses else ', or set result_compression = "zlib"'
+        return OversizedMessageError(
+            f"{what} has {told}, more than result_bytes_max ({self._config.result_bytes_max}); "
+            f"keep it elsewhere and return where it is{other}"
+        )
 
     def _raised(self, attempt: Attempt, prepared: Prepared, error: BaseException) -> Became:
         """What follows from an exception: another attempt, or an end."""
@@ -369,12 +411,13 @@ class Executor:
         payload = attempt.payload
         what = f"task {attempt.header.task!r}: retry: its"
         if error.new_args is not None:
-            args = msgspec.Raw(encode_json(list(error.new_args), what=f"{what} args"))
+            args = encode_argument(list(error.new_args), attempt.header.serializer, what=f"{what} args")
             payload = msgspec.structs.replace(payload, args=args)
         if error.new_kwargs is not None:
-            kwargs = msgspec.Raw(encode_json(error.new_kwargs, what=f"{what} kwargs"))
+            kwargs = encode_argument(error.new_kwargs, attempt.header.serializer, what=f"{what} kwargs")
             payload = msgspec.structs.replace(payload, kwargs=kwargs)
-        body = encode_header(attempt.header) + _payload_encode(payload)
+        header = msgspec.structs.replace(attempt.header, signed=False)  # it is signed anew when it is sent
+        body = encode_header(header) + encode_payload(payload, header.serializer)
         if len(body) > self._config.message_bytes_max:
             raise OversizedMessageError(
                 f"{what} new arguments make a message of {len(body)} bytes, more than message_bytes_max "
@@ -392,6 +435,7 @@ class Executor:
         """Another worker may know the task: a deploy is rolling. For a while it goes back; then it fails."""
         header, grace_ms = attempt.header, self._config.unknown_task_grace_ms
         try:
+            self._admit(attempt, at)
             eta_ms = decode_payload(attempt.message.body, at).eta_ms or 0
         except UndecodableMessageError as error:
             return self._failed(attempt, error, dead=True)

@@ -8,6 +8,7 @@ from types import TracebackType
 import msgspec
 
 from scheduler.model import Outcome, OutcomeReason, ResultRecord, Run, State
+from scheduler.records import encode_record
 from scheduler.result import failure_record
 from scheduler.wire import FLAG_IGNORE_RESULT, Header
 
@@ -43,15 +44,19 @@ def ended(
     state: str,
     *,
     result: bytes = b"null",
+    form: int = 0,
     trace: str | None = None,
     error: str = "",
     dead: bool = False,
 ) -> Outcome:
-    """The run of *header* ended in *state* with *result* (JSON)."""
+    """The run of *header* ended in *state* with *result*; *form*: how that is written, as `encode_record` wants it; 0: JSON."""
     state = _TEXTS.get(state, state)
     record = b""
     if not header.flags & FLAG_IGNORE_RESULT and state != IGNORED:
-        record = _encode(ResultRecord(state, msgspec.Raw(result), trace, run.finished_ms))
+        if form:
+            record = encode_record(ResultRecord(state, done_ms=run.finished_ms), result, form)
+        else:
+            record = _encode(ResultRecord(state, msgspec.Raw(result), trace, run.finished_ms))
     # By position: this is done for every run, and with names it takes twice as long.
     history = Run(
         run.id, header.entry, header.task, header.queue, state, PROMOTED if header.of_schedule else "", header.due_ms,

@@ -15,6 +15,7 @@ from scheduler.cli.runs import story_data, story_facts, story_of
 from scheduler.cli.send import submit
 from scheduler.errors import RefusedError, UndecodableMessageError
 from scheduler.model import Overlap, Run, State
+from scheduler.seal import unsealed
 from scheduler.who import who
 from scheduler.wire import FLAG_FIRE, Header, decode_header, encode_header, new_id
 
@@ -67,6 +68,7 @@ def repeat(sched: Invocation, id: str, body: bytes, *, note: Note, force: bool, 
 
     now_ms = int(store.queues.time_ms())
     try:
+        body = unsealed(id, body, sched.store.seal)
         header, body = repeated(body, id=id, by=note.by, reason=note.reason, now_ms=now_ms, in_force=in_force, force=force)
     except UndecodableMessageError as error:
         raise RefusedError(f"run {id} would fail again: {error}") from None
@@ -102,6 +104,7 @@ def repeated(
         UndecodableMessageError: *body* is no message of ours.
     """
     old, at = decode_header(body)
+    assert not old.signed, "what is signed is unsealed first"
     entry = old.entry if old.entry and in_force(old.entry) else ""
     expires_ms = now_ms + old.expires_ms - max(old.due_ms, old.enqueued_ms) if old.expires_ms else 0
     header = Header(

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from scheduler.model import ResultRecord
+from scheduler.wire import SERIALIZER_NAMES, SERIALIZERS, decode_value, encode_json
 
 _RAISED = frozenset({"FAILURE", "RETRY"})
 
@@ -17,7 +18,7 @@ def result_data(record: ResultRecord | None) -> dict[str, Any]:
         return {"result": None, "exception": None, "traceback": None, "meta": None}
     raised = record.state in _RAISED
     return {
-        "result": None if raised else record.result,
+        "result": None if raised else _plain(record),
         "exception": record.result if raised else None,
         "traceback": record.traceback,
         "meta": record.meta,
@@ -27,9 +28,21 @@ def result_data(record: ResultRecord | None) -> dict[str, Any]:
 def result_text(record: ResultRecord) -> str:
     """The return value as JSON, or the exception as ``Type: message``."""
     if record.state not in _RAISED:
-        return bytes(record.result).decode()
+        return bytes(_plain(record)).decode()
     raised = msgspec.json.decode(record.result)
     if not isinstance(raised, dict):
         return str(raised)
     name, message = str(raised.get("type", "")), str(raised.get("message", ""))
     return f"{name}: {message}" if message else name
+
+
+def _plain(record: ResultRecord) -> msgspec.Raw:
+    """The return value as JSON. What is pickled stays closed: nobody who only looks has asked for its code to run."""
+    if not record.serializer:
+        return record.result
+    name = SERIALIZER_NAMES.get(record.serializer, str(record.serializer))
+    if record.serializer != SERIALIZERS["msgpack"]:
+        return msgspec.Raw(msgspec.json.encode(f"({name}, {len(record.result):,} bytes)"))
+    return msgspec.Raw(
+        encode_json(decode_value(record.result, record.serializer, what="the result"), what="the result")
+    )

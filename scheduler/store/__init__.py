@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 from scheduler.store.connection import Connection
 from scheduler.store.keys import Keys
 
+RESULT_BYTES_MAX = 1_048_576
+
 if TYPE_CHECKING:
     from scheduler.config import Config
+    from scheduler.seal import Seal
     from scheduler.store.alerts import Alerts
     from scheduler.store.audit import Audit
     from scheduler.store.backfill import Backfills
@@ -38,9 +41,21 @@ class Store:
     import what runs them.
     """
 
-    def __init__(self, connection: Connection, keys: Keys, *, losses_max: int = 5, late_limit_ms: int = 15_000) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        keys: Keys,
+        *,
+        losses_max: int = 5,
+        late_limit_ms: int = 15_000,
+        seal: Seal | None = None,
+        result_bytes_max: int = RESULT_BYTES_MAX,
+    ) -> None:
         self.connection = connection
         self.keys = keys
+        self.seal = seal
+        """Signs what is written, and says whether what is read was signed; None: nothing is."""
+        self._result_bytes_max = result_bytes_max
         self._losses_max = losses_max
         self._late_limit_ms = late_limit_ms
 
@@ -77,7 +92,7 @@ class Store:
         """The term, and what only its holder may do."""
         from scheduler.store.leadership import Leadership  # noqa: PLC0415
 
-        return Leadership(self.connection, self.keys)
+        return Leadership(self.connection, self.keys, self.seal)
 
     @cached_property
     def presence(self) -> Presence:
@@ -91,7 +106,7 @@ class Store:
         """Messages that wait."""
         from scheduler.store.queues import Queues  # noqa: PLC0415
 
-        return Queues(self.connection, self.keys)
+        return Queues(self.connection, self.keys, self.seal)
 
     @cached_property
     def dead(self) -> DeadLetters:
@@ -105,7 +120,7 @@ class Store:
         """Workers' leases, and messages under them."""
         from scheduler.store.sessions import Sessions  # noqa: PLC0415
 
-        return Sessions(self.connection, self.keys, losses_max=self._losses_max)
+        return Sessions(self.connection, self.keys, losses_max=self._losses_max, seal=self.seal)
 
     @cached_property
     def orders(self) -> Orders:
@@ -119,7 +134,7 @@ class Store:
         """What tasks returned."""
         from scheduler.store.results import Results  # noqa: PLC0415
 
-        return Results(self.connection, self.keys)
+        return Results(self.connection, self.keys, self.seal, bytes_max=self._result_bytes_max)
 
     @cached_property
     def history(self) -> History:
@@ -147,7 +162,7 @@ class Store:
         """Runs for past due times, asked for by hand."""
         from scheduler.store.backfill import Backfills  # noqa: PLC0415
 
-        return Backfills(self.connection, self.keys)
+        return Backfills(self.connection, self.keys, self.seal)
 
     def close(self) -> None:
         """Close the connections. The next call opens them again."""
@@ -159,7 +174,7 @@ def open_store(config: Config, *, role: str = "cli") -> Store:
     The store that *config* names; *role* is shown in Redis' list of clients.
 
     Raises:
-        ConfigError: The URL or the namespace cannot be used.
+        ConfigError: The URL, the namespace or the file of keys cannot be used.
     """
     connection = Connection(
         config.redis_url,
@@ -173,4 +188,21 @@ def open_store(config: Config, *, role: str = "cli") -> Store:
         Keys(config.namespace),
         losses_max=config.max_deliveries,
         late_limit_ms=config.late_limit_ms,
+        seal=seal_of(config),
+        result_bytes_max=config.result_bytes_max,
     )
+
+
+def seal_of(config: Config) -> Seal | None:
+    """
+    What signs and verifies under *config*; None where nothing is signed.
+
+    Raises:
+        ConfigError: The file of keys cannot be used.
+    """
+    keys = config.signing_keys()
+    if not keys:
+        return None
+    from scheduler.seal import Seal  # noqa: PLC0415 - most namespaces sign nothing
+
+    return Seal(keys, config.namespace)

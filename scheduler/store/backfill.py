@@ -14,6 +14,7 @@ from scheduler.store.queues import CALL_REMEMBERED_MS
 from scheduler.wire import decode_header, new_id
 
 if TYPE_CHECKING:
+    from scheduler.seal import Seal
     from scheduler.store.audit import Note
 
 BATCH_MAX = 500
@@ -69,9 +70,10 @@ class Progress(NamedTuple):
 class Backfills:
     """The backfills of a namespace."""
 
-    def __init__(self, connection: Connection, keys: Keys) -> None:
+    def __init__(self, connection: Connection, keys: Keys, seal: Seal | None = None) -> None:
         self._connection = connection
         self._keys = keys
+        self._seal = seal
 
     def start(self, backfill: Backfill, runs: Sequence[BackfillRun], *, note: Note | None = None) -> int:
         """
@@ -80,6 +82,8 @@ class Backfills:
         A run of the same due time that has not ended is left alone. Whoever is interrupted may ask again: what is there already is not
         doubled.
         """
+        if self._seal is not None:
+            runs = [run._replace(body=self._seal.sign_message(run.id, run.body)) for run in runs]
         keys = self._keys
         all_keys = (keys.backfills, keys.backfill(backfill.id), keys.backfill_runs(backfill.id))
         known = msgspec.json.encode(backfill)

@@ -17,15 +17,19 @@ clock. What each failure leads to:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from scheduler.errors import FencedError
 from scheduler.model import Fire, Skip
 from scheduler.store.connection import Connection
 from scheduler.store.keys import Keys
 from scheduler.store.wake import Wake
+
+if TYPE_CHECKING:
+    from scheduler.seal import Seal
 
 ARM_BATCH_MAX = 500
 
@@ -90,9 +94,10 @@ class Armed(NamedTuple):
 class Leadership:
     """The term of a namespace."""
 
-    def __init__(self, connection: Connection, keys: Keys) -> None:
+    def __init__(self, connection: Connection, keys: Keys, seal: Seal | None = None) -> None:
         self._connection = connection
         self._keys = keys
+        self._seal = seal
 
     def observe(self) -> TermRecord | None:
         """The term as it stands, None before the first one."""
@@ -172,6 +177,8 @@ class Leadership:
         args: list[Any] = [number, holder, len(skips)]
         for skip in skips:
             args += (skip.entry, skip.state, skip.reason, skip.from_ms, skip.to_ms, skip.count, skip.mark_ms, skip.note)
+        if self._seal is not None:
+            fires = [replace(fire, body=self._seal.sign_message(fire.id, fire.body)) for fire in fires]
         for fire in fires:
             args += (fire.entry, fire.state, fire.due_ms, fire.at_ms, fire.id, fire.body, fire.queue)
         reply = self._fenced(number, self._connection.run("arm", (*keys.core, keys.term, keys.marks), args))

@@ -15,6 +15,7 @@ from scheduler.store.keys import Keys
 from scheduler.wire import FLAG_FIRE, decode_header, new_id
 
 if TYPE_CHECKING:
+    from scheduler.seal import Seal
     from scheduler.store.audit import Note
 
 CALL_REMEMBERED_MS = 60_000
@@ -136,9 +137,10 @@ class DeadLetter(NamedTuple):
 class Queues:
     """The queues of a namespace."""
 
-    def __init__(self, connection: Connection, keys: Keys) -> None:
+    def __init__(self, connection: Connection, keys: Keys, seal: Seal | None = None) -> None:
         self._connection = connection
         self._keys = keys
+        self._seal = seal
         self._bounded: set[str] = set()
         """Queues that had a bound when somebody called: they are looked at closely at once."""
 
@@ -156,6 +158,8 @@ class Queues:
         """
         keys = self._keys
         args: list[bytes | str | int] = [CALL_REMEMBERED_MS]
+        if self._seal is not None:
+            messages = [one._replace(body=self._seal.sign_message(one.id, one.body)) for one in messages]
         is_unique = False
         for id_, body, queue, at_ms, priority, unique in messages:
             args += (id_, body, queue, at_ms, priority)
@@ -187,6 +191,8 @@ class Queues:
             note: Its line in the audit log.
             instead_of: The dead letter whose place it takes: that is kept no longer, in the same moment. *note* has a group then.
         """
+        if self._seal is not None:
+            message = message._replace(body=self._seal.sign_message(message.id, message.body))
         reply = self._connection.run(
             "trigger",
             (*self._keys.core, self._keys.call(call_id)),

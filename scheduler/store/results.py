@@ -5,17 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Sequence
 from contextlib import closing, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from redis import exceptions as failures
 
 from scheduler.errors import RefusedError, ResultTimeoutError, StoreRefusedError, StoreUnavailableError
 from scheduler.model import READY_STATES, ResultRecord, State
+from scheduler.records import INFLATION_MAX, decode_record, sealed
 from scheduler.store.connection import Connection
 from scheduler.store.keys import Keys
 from scheduler.store.progress import Progress, Report
 
+if TYPE_CHECKING:
+    from scheduler.seal import Seal
+
+RESULT_BYTES_MAX = 1_048_576
 LOOK_AGAIN_S = 1.0
 """How long a waiter sleeps at most before it looks for itself: a lost connection loses the call."""
 WAITER_GRACE_MS = 5_000
@@ -25,22 +30,29 @@ WAITED_TTL_MS = 60_000
 class Results:
     """The results of a namespace."""
 
-    def __init__(self, connection: Connection, keys: Keys) -> None:
+    def __init__(
+        self, connection: Connection, keys: Keys, seal: Seal | None = None, *, bytes_max: int = RESULT_BYTES_MAX
+    ) -> None:
         self._connection = connection
         self._keys = keys
+        self._seal = seal
+        self._bytes_max = bytes_max * INFLATION_MAX
         self._progress = Progress(connection, keys)
 
     def get(self, id_: str) -> ResultRecord | None:
-        """The record of run *id_*, or None while there is none (or no longer)."""
+        """The record of run *id_*, or None while there is none (or no longer). Raises as `scheduler.records.decode_record`."""
         data = self._connection.call("GET", self._keys.result(id_))
-        return None if data is None else _decode(data)
+        return None if data is None else self._decoded(id_, data)
 
     def get_many(self, ids: Sequence[str]) -> list[ResultRecord | None]:
         """The record of each, in one round trip."""
         if not ids:
             return []
         found = self._connection.call("MGET", *map(self._keys.result, ids))
-        return [None if data is None else _decode(data) for data in found]
+        return [None if data is None else self._decoded(id_, data) for id_, data in zip(ids, found, strict=True)]
+
+    def _decoded(self, id_: str, data: bytes) -> ResultRecord:
+        return decode_record(id_, data, seal=self._seal, bytes_max=self._bytes_max)
 
     def state(self, id_: str) -> str:
         """The state of run *id_*; an id that nobody knows is PENDING, as in Celery."""
@@ -70,6 +82,8 @@ class Results:
             StoreError: Of somebody else's run: Redis did not write it.
         """
         record = msgspec.json.encode(ResultRecord(state=state, meta=msgspec.Raw(meta)))
+        if self._seal is not None:
+            record = sealed(id_, record, self._seal)
         if session is not None:
             self._progress.report(Report(id_, record, ttl_ms, session))
         elif not self._progress.tell(Report(id_, record, ttl_ms, "")):
@@ -179,6 +193,3 @@ class _Waiter:
         if self._subscription is not None:
             self._subscription.disconnect()
             self._subscription = None
-
-
-_decode = msgspec.json.Decoder(ResultRecord).decode

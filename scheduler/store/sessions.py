@@ -9,18 +9,23 @@ compare-and-set. Until then nobody else touches its messages; from then on none 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from scheduler.errors import LeaseLostError
 from scheduler.model import Message, Outcome
+from scheduler.records import sealed
 from scheduler.store.connection import Connection
 from scheduler.store.keys import Keys
 from scheduler.store.orders import Bell, Order, WorkerState, decode_orders, decode_state
 from scheduler.store.queues import FireEvent, fire_events, moment
 from scheduler.store.wake import Wake
 from scheduler.wire import new_id
+
+if TYPE_CHECKING:
+    from scheduler.seal import Seal
 
 RECLAIM_CHUNK = 500
 
@@ -132,7 +137,15 @@ class Session:
     """
 
     def __init__(
-        self, id_: str, connection: Connection, keys: Keys, *, counter: int, losses_max: int, watch: bool
+        self,
+        id_: str,
+        connection: Connection,
+        keys: Keys,
+        *,
+        counter: int,
+        losses_max: int,
+        watch: bool,
+        seal: Seal | None = None,
     ) -> None:
         self.id = id_
         self.wake = Wake(connection, keys.wake)
@@ -143,6 +156,7 @@ class Session:
         self._went_back = False
         self._losses_max = losses_max
         self._watch = int(watch)
+        self._seal = seal
 
     def take(self, queues: Sequence[str], n: int, *, bytes_max: int = 1 << 20) -> Taken:
         """
@@ -168,6 +182,8 @@ class Session:
         return Flight(lambda: self._finished(self._heard(pending.reply()), bool(take)), pending.drop)
 
     def _finishing(self, outcomes: Sequence[Outcome], take: int, queues: Sequence[str], bytes_max: int) -> list[Any]:
+        if self._seal is not None:
+            outcomes = [replace(one, result=sealed(one.id, one.result, self._seal)) for one in outcomes]
         args: list[Any] = []
         uniques: list[str] = []
         for outcome in outcomes:
@@ -193,6 +209,8 @@ class Session:
         self, id_: str, body: bytes, *, delay_ms: int, attempt: int, result: bytes = b"", ttl_ms: int = 86_400_000
     ) -> bool:
         """Put a held message back for *attempt*, after *delay_ms*. False if it is over: no longer held, or cancelled meanwhile."""
+        if self._seal is not None:
+            body, result = self._seal.sign_message(id_, body), sealed(id_, result, self._seal)
         reply = self._run("retry", (), (id_, body, delay_ms, attempt, result, ttl_ms))
         return bool(reply[0] == b"OK")
 
@@ -247,17 +265,26 @@ class Session:
 class Sessions:
     """All sessions of a namespace."""
 
-    def __init__(self, connection: Connection, keys: Keys, *, losses_max: int) -> None:
+    def __init__(self, connection: Connection, keys: Keys, *, losses_max: int, seal: Seal | None = None) -> None:
         self._connection = connection
         self._keys = keys
         self._losses_max = losses_max
+        self._seal = seal
 
     def open(self, info: WorkerInfo, *, watch: bool = False) -> Session:
         """Open a session. With *watch*, each take also says what became of the fires it promoted."""
         id_ = new_id()
         fields: list[str | bytes] = ["info", msgspec.json.encode(info)]
         counter = self._connection.run("open", (*self._keys.core, self._keys.session_info(id_)), (id_, *fields))
-        return Session(id_, self._connection, self._keys, counter=counter, losses_max=self._losses_max, watch=watch)
+        return Session(
+            id_,
+            self._connection,
+            self._keys,
+            counter=counter,
+            losses_max=self._losses_max,
+            watch=watch,
+            seal=self._seal,
+        )
 
     def observe(self) -> dict[str, int]:
         """The counter of each session, and -1 for one that was reclaimed but not emptied yet (reclaim it, whatever the counter)."""

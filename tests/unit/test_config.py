@@ -94,7 +94,9 @@ def test_a_horizon_that_a_change_of_leader_outlasts_is_refused() -> None:
         ("horizon", "0s", "horizon '0s': outside 1s–1d"),
         ("max_deliveries", 0, "max_deliveries 0: outside 1–1000"),
         ("message_bytes_max", 1.5, "message_bytes_max 1.5: expected a whole number"),
-        ("task_serializer", "pickle", "task_serializer 'pickle': this version knows json"),
+        ("task_serializer", "yaml", "task_serializer 'yaml': this version knows json, msgpack, pickle"),
+        ("accept_content", "json,yaml", "accept_content 'yaml': this version knows json, msgpack, pickle"),
+        ("accept_content", "", "accept_content '': nothing would be accepted"),
         ("redis_password_file", "/nowhere/secret", "redis_password_file '/nowhere/secret' cannot be read: No such"),
     ],
 )

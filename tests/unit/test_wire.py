@@ -17,9 +17,11 @@ from scheduler.wire import (
     MOMENT_MAX,
     Header,
     Payload,
+    decode_arguments,
     decode_entry,
     decode_header,
     decode_payload,
+    encode_argument,
     encode_body,
     encode_entry,
     encode_header,
@@ -61,13 +63,13 @@ documents = st.recursive(
 @given(headers, st.lists(documents, max_size=3), st.dictionaries(st.text(), documents, max_size=3))
 def test_a_message_comes_out_as_it_went_in(header: Header, args: list[object], kwargs: dict[str, object]) -> None:
     """Whole milliseconds are exact as doubles, and names are any text."""
-    payload = Payload(args=msgspec.Raw(msgspec.json.encode(args)), kwargs=msgspec.Raw(msgspec.json.encode(kwargs)))
+    payload = Payload(*(encode_argument(value, header.serializer, what="it") for value in (args, kwargs)))
     body = encode_body(header, payload)
     decoded, at = decode_header(body)
     assert header == decoded
     assert at == len(encode_header(header))
     found = decode_payload(body, at)
-    assert (args, kwargs) == (msgspec.json.decode(found.args), msgspec.json.decode(found.kwargs))
+    assert (args, kwargs) == decode_arguments(body, found)
 
 
 @given(headers, st.tuples(*[st.text(max_size=300)] * 4))

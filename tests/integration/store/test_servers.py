@@ -58,6 +58,7 @@ def test_every_script_does_its_work(anywhere: Bench) -> None:
     taken = bench.take(session, 10)
     assert taken == ids[:10]
     bench.take(dying, 5)
+    store.results.put_state(taken[2], "PROGRESS", b"1", 60_000)
     bench.finish(session, taken[0], state="FAILURE")
     bench.finish(session, taken[1], state="FAILURE", dead=True)
     assert store.dead.forget([taken[1]]) == 1

@@ -79,7 +79,7 @@ def test_settings_may_have_celerys_old_capitals() -> None:
 def test_settings_that_cannot_be_met_are_told_together() -> None:
     """Better a complaint than a worker that behaves otherwise than its settings say."""
     app = App(
-        broker="pyamqp://guest:hunter2@localhost//", accept_content=["pickle"],
+        broker="pyamqp://guest:hunter2@localhost//", accept_content=["yaml"],
         task_acks_late="no", timezon="UTC",
     )  # fmt: skip
     with pytest.raises(ConfigError) as caught:

@@ -97,7 +97,7 @@ def test_options_become_typed_values() -> None:
         ({"dont_retry_for": KeyError}, "dont_retry_for names exceptions among those of retry_for"),
         ({"retry_backoff": 60, "retry_backoff_max": 5}, "retry_backoff 1m, the first pause, is longer than"),
         ({"ignore_result": 1}, "ignore_result 1: expected True or False"),
-        ({"serializer": "pickle"}, "serializer 'pickle': this version speaks 'json'"),
+        ({"serializer": "yaml"}, "serializer 'yaml': expected 'json', 'msgpack', 'pickle'; YAML is not spoken here"),
         ({"expires": 0}, "expires 0: a run that expires at once never starts"),
         ({"rate_limit": "10/m"}, "rate_limit: this version does not limit the rate"),
         ({"unique": 3}, "unique 3: expected True"),
