@@ -205,7 +205,7 @@ class _Watch:
                 self._tell(sys._current_frames().get(self._thread))
                 came_round.wait()
                 event(_logger, "loop.free", after_s=time.monotonic() - asked_mono_s)
-            time.sleep(BLOCKED_S)
+            time.sleep(BLOCKED_S / 2)
 
     def _tell(self, frame: FrameType | None) -> None:
         task = asyncio.current_task(self._loop)

@@ -212,7 +212,7 @@ class _Run(AbstractContextManager[None]):
             self._is_open = False
             if self._is_sent:
                 self._is_sent = False
-                _raise_in(self._thread, None)
+                _raise_in(self._thread, ctypes.py_object())  # NULL: nothing
 
 
 class _Interrupter:
