@@ -206,6 +206,8 @@ def environment(config: Config) -> dict[str, str]:
             found[f"SCHED_{name.upper()}"] = f"{value}ms"
         elif field == "queues":
             found["SCHED_QUEUES"] = msgspec.json.encode([_written(queue) for queue in value]).decode()
+        elif field == "max_memory_per_child":
+            found["SCHED_MAX_MEMORY_PER_CHILD"] = f"{value}B"  # a bare number would be KiB
         elif isinstance(value, tuple):
             found[f"SCHED_{name.upper()}"] = ",".join(value)
         elif isinstance(value, dict):
