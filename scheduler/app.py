@@ -24,7 +24,7 @@ from scheduler.celery_settings import translate
 from scheduler.conf import Conf, named, settings_of
 from scheduler.config import Config, load_config
 from scheduler.context import current_request
-from scheduler.declare import Declarations, Declared, adopt, set_current
+from scheduler.declare import Declarations, Declared, adopt, current, set_current
 from scheduler.errors import ConfigError, InvalidEntryError
 from scheduler.home import Home
 from scheduler.options import NAME_CHARS_MAX
@@ -369,6 +369,12 @@ class App:
             bring()
 
     def _connect(self, config: Config) -> Store:
+        if config.task_always_eager:
+            from scheduler.testing.stage import always_eager  # noqa: PLC0415 - it stands above us
+
+            declared = list({id(one): one for one in (self.declarations, current())}.values())
+            store: Store = always_eager(self._home, declared, propagate=config.task_eager_propagates)
+            return store
         from scheduler.store import open_store  # noqa: PLC0415 - whoever only declares needs no Redis client
 
         return open_store(config, role="app")

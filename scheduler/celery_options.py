@@ -31,7 +31,7 @@ class Passed(NamedTuple):
     why: str
 
 
-_FAILED = "a run that fails for good has ended, and `sched dead` and `sched runs --state failure` keep it; nothing is redelivered"
+_FAILED = "a run that fails for good has ended, and `sched runs --state failure` shows it; nothing is redelivered"
 _LOST = "a run whose process dies runs again, up to max_deliveries; ack='early' makes a task at most once"
 
 PASSED: Mapping[str, Passed] = {
@@ -40,10 +40,15 @@ PASSED: Mapping[str, Passed] = {
     "acks_on_timeout": Passed(True, _FAILED),
     "reject_on_worker_lost": Passed(True, _LOST),
     "retry_on_worker_lost": Passed(True, _LOST),
+    "store_errors_even_if_ignored": Passed(
+        False,
+        "why a run failed is in its history (`sched runs`, `sched show`), whether its result is kept or not",
+    ),
     "track_started": Passed(True, "STARTED is always known: it costs nothing here"),
     "send_events": Passed(..., "what a worker does is on Redis, for `sched runs`, `sched workers` and `sched inspect`"),
     "trail": Passed(False, "a run knows who called it (`parent_id`, `root_id`); results list no children"),
     "throws": Passed((), "every failure is recorded with its traceback, expected or not"),
+    "compression": Passed(None, "messages are not compressed: pass a reference to what is large"),
     "backend": Passed(None, "results stand on the same Redis as the messages"),
     "Strategy": Passed(..., "how a worker handles a message is not to be replaced"),
     "Request": Passed(..., "how a worker handles a message is not to be replaced"),

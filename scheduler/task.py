@@ -214,6 +214,33 @@ class Task:
         )  # fmt: skip
         return self._send(call, retry_policy)
 
+    def apply(
+        self,
+        args: Iterable[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        throw: bool | None = None,
+        **options: Any,
+    ) -> AsyncResult:
+        """
+        Run it in this process, now, through the steps of a worker: hooks, retries, result.
+
+        Args:
+            throw: Raise what it fails with, instead of at `get()`; None: what the setting `task_eager_propagates` says.
+            options: The keywords of `apply_async`; its countdown passes in no time.
+
+        Raises:
+            TypeError, ValueError: As `apply_async`.
+        """
+        from scheduler.testing.stage import apply  # noqa: PLC0415 - it stands above us
+
+        refuse_keywords({key: None for key in options if key not in Call._fields}, task=self.name)
+        call = Call(() if args is None else _listed(args, self.name), kwargs, **options)
+        self.check_arguments(call.args, call.kwargs or _NONE)
+        config = self._home.config
+        messages = make_messages(self.name, call, self._home.clocked_here(), self.options, self)
+        return apply(self, self._home, messages[:1], propagate=config.task_eager_propagates if throw is None else throw)
+
     def s(self, *args: Any, **kwargs: Any) -> Signature:
         """This call, not made yet: ``add.s(2, 2).delay()``."""
         return Signature(self, args, kwargs)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple, NoReturn
 
 import msgspec
@@ -39,6 +39,8 @@ from worker.frames import Retried
 ATTEMPTS_MAX = 10_000
 """A task that calls itself, or always asks to be run again, would go on for ever."""
 WORKER = "eager"
+REMEMBERED = 1_000
+"""With `task_always_eager`: a process may live for months."""
 
 
 class Again(NamedTuple):
@@ -259,6 +261,68 @@ class Eager:
         raise UnknownTaskError(
             f"eager: there is no task {task!r} in this process{nearest(task, known)}; import it, or give its App: eager(app)"
         )
+
+
+class _Always(Eager):
+    """
+    What runs in a process with the setting `task_always_eager`: for as long as it lives, in any of its threads, one at a time.
+
+    It remembers the newest `REMEMBERED` runs. Soft time limits are kept in the main thread only, and passed over elsewhere.
+    """
+
+    def __init__(self, declared: Sequence[Declarations], *, propagate: bool) -> None:
+        super().__init__(declared, propagate=propagate)
+        self._lock = threading.RLock()
+
+    def send(self, home: Home, messages: Sequence[NewMessage]) -> Enqueued:
+        """See `Eager.send`."""
+        with self._lock:
+            accepted = super().send(home, messages)
+            self._attempts = 0
+            del self.retries[:-REMEMBERED]
+            for run in self.runs[:-REMEMBERED]:
+                self.records.pop(run.id, None)
+            del self.runs[:-REMEMBERED]
+        return accepted
+
+    def wait(self, id_: str) -> ResultRecord:
+        """See `Eager.wait`."""
+        with self._lock:
+            return super().wait(id_)
+
+    def _executor(self, home: Home) -> Executor:
+        in_main = threading.current_thread() is threading.main_thread()
+        guard = None if in_main else lambda _limit_ms: nullcontext()
+        return Executor(
+            self._tasks(), home.config, worker=WORKER, server_ms=self.now_ms, chance=lambda: 1.0, guard=guard
+        )
+
+    def _check_thread(self, body: bytes) -> None:
+        """See the class."""
+
+
+def always_eager(home: Home, declared: Sequence[Declarations], *, propagate: bool) -> Any:
+    """What stands in the place of the store of *home*, so that its calls run at once in this process."""
+    return _EagerStore(_Always(declared, propagate=propagate), home)
+
+
+def apply(task: Task, home: Home, messages: Sequence[NewMessage], *, propagate: bool) -> AsyncResult:
+    """
+    Run *task* here and now, and only it: what it calls itself goes where it would go from a worker.
+
+    Args:
+        messages: The call, made for *home*.
+    """
+    stage = Eager([_Only(task)], propagate=propagate)  # type: ignore[list-item]
+    stage.send(home, messages)
+    return AsyncResult(messages[0].id, _EagerHome(home, stage))
+
+
+class _Only:
+    """Declarations of one task."""
+
+    def __init__(self, task: Task) -> None:
+        self.tasks = {task.name: task}
 
 
 class _EagerHome(Home):

@@ -26,12 +26,7 @@ from scheduler.config import SETTINGS
 from scheduler.errors import ConfigError
 from tests.support.celery_names import OLD, TODAY
 
-AWAITED = {
-    "task_always_eager", "task_eager_propagates", "task_store_eager_result", "task_store_errors_even_if_ignored", "task_compression",
-    "result_compression", "task_default_rate_limit", "worker_disable_rate_limits", "worker_max_tasks_per_child",
-    "worker_max_memory_per_child", "task_create_missing_queues", "task_default_exchange", "task_default_exchange_type",
-    "task_default_routing_key",
-}  # fmt: skip
+AWAITED = {"task_default_rate_limit", "worker_disable_rate_limits"}  # fmt: skip
 
 
 def test_every_setting_of_celery_is_one_of_the_three() -> None:
@@ -54,12 +49,7 @@ def test_every_old_name_is_known() -> None:
 
 
 def test_every_counterpart_is_a_setting_of_ours() -> None:
-    assert {means.ours for means in COUNTERPARTS.values()} - {""} <= set(SETTINGS) | {
-        "default_exchange",
-        "default_exchange_type",
-        "default_routing_key",
-        "create_missing_queues",
-    }
+    assert {means.ours for means in COUNTERPARTS.values()} - {""} <= set(SETTINGS)
     assert set(SAME) <= set(SETTINGS)
     assert not set(PASSED) & set(SETTINGS)
 

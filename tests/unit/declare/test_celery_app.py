@@ -267,3 +267,66 @@ def test_exceptions_have_celerys_names() -> None:
 
     assert exceptions.TimeLimitExceeded is TimeLimitExceeded
     assert all(issubclass(getattr(exceptions, name), Exception) for name in exceptions.__all__)
+
+
+# ── here and now ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_always_eager_runs_calls_at_once_and_asks_no_redis() -> None:
+    """Celery's `task_always_eager`, for development and old test suites."""
+    app = App("shop", broker="redis://localhost:1", task_always_eager=True)
+
+    @app.task(name="add", bind=True, autoretry_for=(ValueError,), retry_backoff=True, max_retries=2)
+    def add(self: Any, x: int, y: int) -> int:
+        if y < 0 and self.request.retries < 2:
+            raise ValueError(y)
+        return x + y
+
+    @app.task(name="twice")
+    def twice(x: int) -> None:
+        ran.append(add.delay(x, x).get())
+
+    ran: list[int] = []
+    assert add.delay(2, 3).get() == 5
+    result = add.apply_async((2, -1), countdown=3600)
+    assert (result.state, result.get(timeout=1)) == ("SUCCESS", 1)
+    twice.delay(4)
+    assert ran == [8]
+    assert app.send_task("add", (1, 1)).get() == 2
+    failed = add.delay("x", 1)
+    assert failed.state == "FAILURE"
+    with pytest.raises(TypeError):
+        failed.get()
+
+
+def test_an_eager_failure_is_raised_at_once_if_asked_for() -> None:
+    app = App(broker="redis://localhost:1", task_always_eager=True, CELERY_EAGER_PROPAGATES_EXCEPTIONS=True)
+    f = app.task(name="f")(lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        f.delay()
+
+
+def test_eager_runs_are_not_remembered_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A development server may run for months."""
+    monkeypatch.setattr("scheduler.testing.stage.REMEMBERED", 3)
+    app = App(broker="redis://localhost:1", task_always_eager=True)
+    f = app.task(name="f")(lambda a: a)
+    results = [f.delay(n) for n in range(10)]
+    assert [result.state for result in results] == ["PENDING"] * 7 + ["SUCCESS"] * 3
+
+
+def test_apply_runs_one_task_here() -> None:
+    """Whatever it calls goes to Redis as ever, so only it is run."""
+    app = App(broker="redis://localhost:1")
+
+    @app.task(name="div", bind=True)
+    def div(self: Any, x: int, y: int) -> tuple[float, str, bool]:
+        return x / y, self.request.hostname, bool(current_task)
+
+    assert div.apply((1, 2)).get() == [0.5, "eager", True]
+    assert div.s(1).apply((4,)).get()[0] == 4.0
+    assert div.apply((1, 0)).failed()
+    with pytest.raises(ZeroDivisionError):
+        div.apply((1, 0), throw=True)
+    with pytest.raises(TypeError, match="missing a required argument"):
+        div.apply((1,))

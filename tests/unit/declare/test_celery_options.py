@@ -13,7 +13,7 @@ from scheduler.errors import InvalidTaskError
 from scheduler.options import TASK_OPTIONS, read_options
 
 CELERYS = [
-    "typing", "max_retries", "default_retry_delay", "ignore_result", "trail",
+    "typing", "store_errors_even_if_ignored", "compression", "max_retries", "default_retry_delay", "ignore_result", "trail",
     "send_events", "serializer", "time_limit", "soft_time_limit", "backend",
     "track_started", "acks_late", "acks_on_failure_or_timeout", "acks_on_failure", "acks_on_timeout",
     "reject_on_worker_lost", "retry_on_worker_lost", "throws", "expires", "priority",
