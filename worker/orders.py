@@ -46,8 +46,6 @@ SHOW_AGAIN_S = 5.0
 STACKS_S = 0.1
 STACKS_S_MAX = 2.0
 """How long children may take to write their stacks; those that hang in the kernel never do."""
-EXTEND_S = 15
-"""While it waits for running tasks, systemd is asked for so much more time, once a second."""
 PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 
 _logger = logging.getLogger("worker")
@@ -180,13 +178,11 @@ class Steering:
         return Stage.DRAINING if self._pool.is_drained else Stage.RUNNING
 
     def tell_systemd(self, state: WorkerState) -> None:
-        """What `systemctl status` shows; and while tasks end, that we need the time."""
+        """What `systemctl status` shows."""
         text = status_text(state)
-        if state.stage is Stage.STOPPING:
-            notify(f"EXTEND_TIMEOUT_USEC={EXTEND_S * 1_000_000}\nSTATUS={text}")
-        elif text != self._status:
+        if text != self._status:
+            self._status = text
             notify(f"STATUS={text}")
-        self._status = text
 
     # ── what it is told ─────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -24,7 +24,7 @@ from scheduler.routing import chosen_queues
 from scheduler.store import open_store
 from scheduler.store.sessions import WorkerInfo
 from scheduler.task import Task
-from worker import hooks
+from worker import hooks, unit
 from worker.keeper import PROBE_S, Keeper
 from worker.pools import POOLS as CAN
 from worker.signals import Signals, Stop
@@ -188,7 +188,8 @@ def open_session(keeper: Keeper, signals: Signals) -> int | None:
 
 
 def say_ready(setting: Setting, began_mono_s: float) -> None:
-    """Tell systemd, and people."""
+    """Tell systemd, and people; and have a look at what systemd will let us do."""
+    unit.check_beside(setting.config.grace_ms)
     notify(f"READY=1\nSTATUS=taking from {', '.join(setting.queues)}")
     event(
         _logger,
