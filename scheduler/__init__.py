@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from scheduler.declare import entry, schedule, task
     from scheduler.errors import Ignore, Reject, Retry, SchedError, SoftTimeLimitExceeded
     from scheduler.exchange import Exchange, Queue, binding
+    from scheduler.log import get_task_logger
     from scheduler.proxies import current_app, current_task, shared_task
     from scheduler.result import AsyncResult
     from scheduler.signatures import Signature, signature
@@ -50,6 +51,7 @@ __all__ = [
     "current_task",
     "entry",
     "every",
+    "get_task_logger",
     "holidays",
     "once",
     "rrule",
@@ -82,6 +84,7 @@ _HOMES = {
     "current_task": "scheduler.proxies",
     "entry": "scheduler.declare",
     "every": "scheduler.timing",
+    "get_task_logger": "scheduler.log",
     "holidays": "scheduler.timing",
     "once": "scheduler.timing",
     "rrule": "scheduler.timing",
