@@ -338,19 +338,14 @@ def _oversized(task: str, size: int, limit: int) -> OversizedMessageError:
     )
 
 
-def send_one(message: NewMessage, home: Home, *, own_id: bool = False) -> AsyncResult:
+def send_one(message: NewMessage, home: Home) -> AsyncResult:
     """
-    Put *message* on its queue, in one round trip.
-
-    Args:
-        own_id: The caller chose its id, which may then be that of a run that is alive.
+    Put *message*, whose id is a fresh one, on its queue, in one round trip.
 
     Raises:
         RefusedError, StoreUnavailableError: As `send`.
     """
-    if own_id:
-        return send((message,), home)[0]
-    # Its id is fresh, so it may stand for the call too.
+    # The id may stand for the call too.
     refusals = home.store.queues.enqueue((message,), call_id=message.id).refusals
     if refusals:
         return AsyncResult(_ids_of((message,), {message.id: refusals[0]})[0], home)
