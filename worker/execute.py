@@ -117,7 +117,7 @@ class Prepared:
             each.receivers for each in _SIGNALS
         )
         self.start = self.call = start = _calling(task)
-        self.is_async = _is_async(task)
+        self.is_async = is_coroutine(task)
         if self.is_async:
             self.call = lambda *args, **kwargs: wait_for(start(*args, **kwargs))
 
@@ -525,7 +525,7 @@ def header_of(message: Message) -> Header:
         return _UNREADABLE
 
 
-def _is_async(task: Task) -> bool:
+def is_coroutine(task: Task) -> bool:
     """Whether calling *task* makes a coroutine."""
     kind = type(task)
     for found in (kind.__call__, kind.run):

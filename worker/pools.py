@@ -28,7 +28,8 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
         soft_limit: Whether `soft_time_limit` is kept.
         hard_limit: Whether `time_limit` is kept.
         terminate: Whether a run can be broken off from outside (`sched cancel --terminate`).
-        recycling: Whether `max_tasks_per_child` and `max_memory_per_child` are kept.
+        memory_limit: Whether `max_memory_per_child` is kept.
+        recycling: Whether `max_tasks_per_child` is kept.
         isolation: What a crash in a task (in C, out of memory) takes with it.
         coroutines: How `async def` tasks run.
         lease: Whether a long task keeps its message (P6).
@@ -38,6 +39,7 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     soft_limit: Can
     hard_limit: Can
     terminate: Can
+    memory_limit: Can
     recycling: Can
     isolation: str
     coroutines: str
@@ -50,6 +52,7 @@ POOLS: dict[str, Pool] = {
         soft_limit=Can.PYTHON,
         hard_limit=Can.YES,
         terminate=Can.YES,
+        memory_limit=Can.YES,
         recycling=Can.YES,
         isolation="one run",
         coroutines="one at a time in each child",
@@ -60,6 +63,7 @@ POOLS: dict[str, Pool] = {
         soft_limit=Can.PYTHON,
         hard_limit=Can.NO,
         terminate=Can.PYTHON,
+        memory_limit=Can.YES,
         recycling=Can.YES,
         isolation="all runs of the worker",
         coroutines="one at a time in each thread",
@@ -70,6 +74,7 @@ POOLS: dict[str, Pool] = {
         soft_limit=Can.AWAIT,
         hard_limit=Can.AWAIT,
         terminate=Can.AWAIT,
+        memory_limit=Can.YES,
         recycling=Can.YES,
         isolation="all runs of the worker",
         coroutines="thousands at a time",
@@ -80,6 +85,7 @@ POOLS: dict[str, Pool] = {
         soft_limit=Can.PYTHON,
         hard_limit=Can.NO,
         terminate=Can.NO,
+        memory_limit=Can.NO,
         recycling=Can.NO,
         isolation="the worker",
         coroutines="one at a time",

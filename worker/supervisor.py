@@ -31,10 +31,11 @@ from scheduler.store.sessions import Taken
 from worker.aftermath import Aftermath
 from worker.crew import Crew
 from worker.events import Teller
+from worker.execute import is_coroutine
 from worker.hooks import Herald
 from worker.intake import Intake
 from worker.orders import Running, Steering
-from worker.pools import POOLS
+from worker.pools import POOLS, Can
 from worker.prefetch import Pace
 from worker.process import EXIT_OK, Heart, Setting, make_keeper, open_session, say_ready
 from worker.settle import Settlement
@@ -83,10 +84,26 @@ class Supervisor:
                 if not is_told and self._crew.is_ready:
                     is_told = True
                     say_ready(self._setting, self._began_mono_s)
+                    self._say_what_is_not_kept()
                     self._herald.ready()
             return EXIT_OK
         finally:
             self._close()
+
+    def _say_what_is_not_kept(self) -> None:
+        """Whoever gave a task a hard limit should hear where it has none."""
+        pool, setting = POOLS[self._setting.pool], self._setting
+        limited = sorted(name for name, task in setting.tasks.items() if task.options.time_limit_ms)
+        if pool.hard_limit is Can.AWAIT:
+            limited = [name for name in limited if not is_coroutine(setting.tasks[name])]
+        if limited and pool.hard_limit is not Can.YES:
+            event(
+                _logger,
+                "limits.not_kept",
+                level=logging.WARNING,
+                with_time_limit=",".join(limited),
+                note=f"pool {setting.pool} cannot break off these tasks at their time_limit; use pool prefork for them",
+            )
 
     # ── orders ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -94,6 +111,7 @@ class Supervisor:
         """Take nothing more, and give back what has not started; what runs goes on, and the worker stays."""
         if not self._is_drained:
             self._is_drained = True
+            self._keeper.session.wake.close()  # a token that comes now is for others
             self._crew.withdraw(time.monotonic())
 
     def resume(self) -> None:
@@ -162,7 +180,7 @@ class Supervisor:
         try:
             if not self._keeper.away or self._keeper.probe():
                 self._speak()
-            else:
+            elif not self._keeper.is_deaf:
                 self._heart.beat(now)  # known to be away, and being asked: nothing hangs here
         except LeaseLostError:
             self._lease_lost()

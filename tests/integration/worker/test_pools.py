@@ -296,3 +296,19 @@ def test_functions_run_in_threads_beside_the_loop(lab: Lab) -> None:
     assert lab.value(lab.send("who"))[1] == "t.who"
     lab.let_go()
     assert lab.value(held) == "held"
+
+
+@pytest.mark.parametrize(("pool", "named"), [("threads", "t.both,t.plain"), ("async", "t.plain")])
+def test_a_limit_that_a_pool_cannot_keep_is_told_at_the_start(lab: Lab, pool: str, named: str) -> None:
+    """Whoever gave a task a hard limit relies on it."""
+    lab.write("""
+        @task(time_limit="1m")
+        def plain():
+            pass
+
+        @task(time_limit="1m")
+        async def both():
+            pass
+    """)
+    told = lab.worker("--pool", pool).told.wait("limits.not_kept")
+    assert told.fields["with_time_limit"] == named
