@@ -144,7 +144,8 @@ class Entries:
             if old is None:
                 raise NotFoundError(f"there is no entry {name!r}; `sched list` shows what there is")
             said = _options_said(old)
-            kept = {option: value for option, value in said.items() if option not in unset}
+            gone = {*unset, *_given_up(options)}
+            kept = {option: value for option, value in said.items() if option not in gone}
             return self._made(
                 name,
                 old.task if task is None else task,
@@ -355,6 +356,15 @@ def _check_unset(name: str, unset: Collection[str], given: Mapping[str, Any]) ->
             )
         if given.get(option) is not None:
             raise InvalidEntryError(f"entry {name!r}: {option} is both set and unset; say one of the two")
+
+
+def _given_up(options: Mapping[str, Any]) -> Collection[str]:
+    """What an entry said of its way that does not outlive *options*: whoever names another way means that one."""
+    if options.get("queue") is not None:
+        return ("exchange", "routing_key")
+    if options.get("exchange") is not None or options.get("routing_key") is not None:
+        return ("queue",)
+    return ()
 
 
 def _options_said(entry: Entry) -> dict[str, Any]:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _HELP = {
     "queue": "The queue of its runs.",
+    "exchange": "The exchange that leads to its queue.",
+    "routing_key": "By this key, as in video.compress.",
     "priority": "0–9; a higher one is taken first.",
     "countdown": "Run that long after the due time.",
     "expires": "Do not start later than that after the due time, than this time, or than the 'next' due time.",
@@ -64,10 +66,12 @@ _FLAGS = {
     "retry_jitter": "retry-jitter/--no-retry-jitter",
 }
 _OTHERWISE = frozenset({"tz", "tags", "headers", *_FLAGS})
-_TEXTS = frozenset({"queue", "description", "overlap", "catchup", "ack", "unique"})
+_TEXTS = frozenset({"queue", "exchange", "routing_key", "description", "overlap", "catchup", "ack", "unique"})
 _MOMENTS = frozenset({"start", "until"})
 _METAVARS = {
     "queue": "NAME",
+    "exchange": "NAME",
+    "routing_key": "KEY",
     "description": "TEXT",
     "start": "TIME",
     "until": "TIME",

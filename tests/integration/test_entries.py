@@ -19,6 +19,7 @@ from scheduler.errors import (
     NotFoundError,
     RefusedError,
 )
+from scheduler.exchange import Exchange, Queue
 from scheduler.model import Catchup, Entry, Origin, Overlap
 from scheduler.store import Store
 
@@ -135,6 +136,35 @@ def test_an_edit_changes_what_it_says_and_nothing_else(app: App) -> None:
     )
     assert entry.schedule == crontab("30 9 * * *", tz="UTC").as_data()
     assert entry.overlap is Overlap.ALLOW
+
+
+def test_whoever_edits_the_way_of_an_entry_means_that_way(config: Config) -> None:
+    """A queue said before would outweigh the exchange of an edit, and nothing would change."""
+    media = Exchange("media", type="topic")
+    app = App(
+        "shop", broker=config.redis_url, namespace=config.namespace,
+        queues=[Queue("default"), Queue("video", media, "video.*"), Queue("image", media, "image")],
+    )  # fmt: skip
+    app.task(name="shop.send")(lambda: None)
+    entries = app.entries
+    entries.put("e", "shop.send", every("1h"), queue=Queue("mail"))
+    assert defined(app).queue == "mail"
+    entries.edit("e", exchange=media, routing_key="video.x")
+    assert defined(app).queue == "video"
+    entries.edit("e", routing_key="image")
+    assert (defined(app).queue, defined(app).said["options"]) == (
+        "image",
+        {"exchange": "media", "routing_key": "image"},
+    )
+    entries.edit("e", priority=3)
+    assert defined(app).queue == "image"
+    entries.edit("e", queue="mail")
+    assert defined(app).queue == "mail"
+    entries.edit("e", unset=["queue"])
+    assert defined(app).queue == "default"
+    with pytest.raises(InvalidEntryError, match="no declared queue is bound to exchange 'media'"):
+        entries.edit("e", exchange="media", routing_key="nobody")
+    app.close()
 
 
 def test_an_edit_is_checked_as_a_whole(app: App) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -83,6 +84,26 @@ def test_a_call_may_go_by_an_exchange(sched: Sched, store: Store) -> None:
     said = sched("call", "t.f", "--exchange", "midia")
     assert said.code == 2
     assert "bound to exchange 'midia', and the message would be lost; did you mean 'media'? Bound are: " in said.err
+
+
+@pytest.mark.usefixtures("declared")
+def test_an_entry_made_by_hand_may_go_by_an_exchange(
+    sched: Sched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To one queue; several are refused, as in files."""
+    monkeypatch.setenv("SCHED_SCHEDULES", str(tmp_path / "schedules"))
+    (tmp_path / "schedules").mkdir()
+    (tmp_path / "schedules" / "t.py").write_text("from scheduler import task\n@task\ndef f(): ...\n")
+    said = sched("add", "e", "t.f", "--every", "1h", "--exchange", "all")
+    assert said.code == 0, said
+    assert sched("show", "e", "-o", "json").data["queue"] == "news"
+    said = sched("edit", "e", "--exchange", "media", "--routing-key", "video.x")
+    assert said.code == 2
+    assert (
+        "exchange 'media' leads to several queues (video, news), and each fire of an entry is one message" in said.err
+    )
+    assert sched("edit", "e", "--queue", "video").code == 0
+    assert sched("show", "e", "-o", "json").data["queue"] == "video"
 
 
 @pytest.mark.usefixtures("declared")
