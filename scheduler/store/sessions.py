@@ -186,18 +186,19 @@ class Session:
             outcomes = [replace(one, result=sealed(one.id, one.result, self._seal)) for one in outcomes]
         args: list[Any] = []
         uniques: list[str] = []
+        # What neighbours have in common is said once: Redis counts and copies each argument of each message.
+        common: tuple[Any, ...] = ()
+        count_at = 0
         for outcome in outcomes:
             if outcome.unique:
                 uniques += (outcome.id, outcome.unique)
-            args += (
-                outcome.id,
-                outcome.result,
-                outcome.ttl_ms,
-                outcome.run,
-                outcome.entry,
-                outcome.state,
-                msgspec.json.encode(outcome.trace) if outcome.dead else b"",
-            )
+            own = (outcome.ttl_ms, outcome.entry, outcome.state)
+            if own != common or outcome.dead:
+                count_at = len(args)
+                args += (0, *own, msgspec.json.encode(outcome.trace) if outcome.dead else b"")
+                common = () if outcome.dead else own
+            args[count_at] += 1
+            args += (outcome.id, outcome.result, outcome.run)
         return [take, bytes_max, self._watch, len(queues), *queues, len(uniques) // 2, *uniques, *args]
 
     @staticmethod

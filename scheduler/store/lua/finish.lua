@@ -6,8 +6,8 @@
 -- KEYS  1–12 core
 -- ARGV  1 session · 2 how many to take (0 for none) · 3 bytes at most, about · 4 "1" to be told of each fire
 --       5 how many queues, then the queues; then how many of these runs have a unique key, and for each of them id and key
---       as its header says it; then for each outcome, at most 1,000 of them:
---       id, result, ttl in ms, run, entry, state, "" or (keep it as a dead letter) a traceback as JSON
+--       as its header says it; then the outcomes, at most 1,000 of them, in groups of those that have the same in common:
+--       how many, ttl in ms, entry, state, "" or (keep them as dead letters) a traceback as JSON; then for each id, result, run
 -- Reply {"LOST"}, or {"OK", counter, now in µs, refused ids, {next moment, more, told, id, body, tries, …} or {}}
 
 --@include core header ready end outcome promote_due session take_batch
@@ -21,37 +21,47 @@ local held = held_key(session)
 local uniques = 6 + tonumber(ARGV[5])
 local first = uniques + 1 + 2 * tonumber(ARGV[uniques])
 local refused = {}
+local GROUP = 5 -- so many arguments say what the outcomes of a group have in common
 
 if #ARGV >= first then
     local ids = {}
-    for at = first, #ARGV, 7 do ids[#ids + 1] = ARGV[at] end
+    local at = first
+    while at <= #ARGV do
+        local behind = at + GROUP + 3 * ARGV[at]
+        for i = at + GROUP, behind - 1, 3 do ids[#ids + 1] = ARGV[i] end
+        at = behind
+    end
     local owned = redis.call('HMGET', held, unpack(ids))
     local ended, runs, failed, seen = {}, {}, {}, {}
-    local until_of = {} -- ttl → moment, as texts: a number would be printed anew for each call
     local of = { ids = {}, entries = {}, runs = {}, states = {} } -- those of entries
-    for i, id in ipairs(ids) do
-        local at = first + 7 * (i - 1)
-        if owned[i] and not seen[id] then
-            seen[id] = true
-            ended[#ended + 1] = id
-            runs[#runs + 1] = ARGV[at + 3]
-            if ARGV[at + 1] ~= '' then
-                local ttl = ARGV[at + 2]
-                until_of[ttl] = until_of[ttl] or string.format('%.0f', now + math.max(1, ttl))
-                redis.call('SET', PREFIX .. 'r:' .. id, ARGV[at + 1], 'PXAT', until_of[ttl])
+    local number = 0
+    at = first
+    while at <= #ARGV do
+        local behind = at + GROUP + 3 * ARGV[at]
+        local ttl, entry, state, trace = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
+        local till = string.format('%.0f', now + math.max(1, ttl)) -- a text: a number would be printed anew for each call
+        for i = at + GROUP, behind - 1, 3 do
+            local id, result, run = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+            number = number + 1
+            if owned[number] and not seen[id] then
+                seen[id] = true
+                ended[#ended + 1] = id
+                runs[#runs + 1] = run
+                if result ~= '' then redis.call('SET', PREFIX .. 'r:' .. id, result, 'PXAT', till) end
+                if entry ~= '' then
+                    local n = #of.ids + 1
+                    of.ids[n], of.entries[n], of.runs[n], of.states[n] = id, entry, run, state
+                end
+                if trace ~= '' then
+                    bury(id, redis.call('HGET', MESSAGES, id) or '', run, trace, now)
+                elseif state == 'FAILURE' then
+                    failed[#failed + 1] = id
+                end
+            else
+                refused[#refused + 1] = id
             end
-            if ARGV[at + 4] ~= '' then
-                local n = #of.ids + 1
-                of.ids[n], of.entries[n], of.runs[n], of.states[n] = id, ARGV[at + 4], ARGV[at + 3], ARGV[at + 5]
-            end
-            if ARGV[at + 6] ~= '' then
-                bury(id, redis.call('HGET', MESSAGES, id) or '', ARGV[at + 3], ARGV[at + 6], now)
-            elseif ARGV[at + 5] == 'FAILURE' then
-                failed[#failed + 1] = id
-            end
-        else
-            refused[#refused + 1] = id
         end
+        at = behind
     end
     if #ended > 0 then
         if #failed > 0 then keep_failed(failed) end

@@ -144,3 +144,28 @@ def test_a_request_to_cancel_goes_with_its_run(bench: Bench) -> None:
     bench.store.queues.cancel(id_)
     bench.finish(session, id_)
     assert session.renew().cancels == {}
+
+
+def test_a_batch_of_all_kinds_ends_each_as_its_own(bench: Bench) -> None:
+    """Outcomes travel in groups of what they have in common; none may get what is another's."""
+    bench.put("e")
+    session, ids = bench.open(), bench.calls(7)
+    bench.take(session)
+    outcomes = [
+        bench.outcome(ids[0]),
+        bench.outcome(ids[1]),
+        bench.outcome(ids[2], state="FAILURE"),
+        bench.outcome(ids[3], dead=True, state="FAILURE"),
+        bench.outcome(ids[4], dead=True, state="FAILURE"),
+        bench.outcome(ids[5], entry="e"),
+        bench.outcome(ids[6]),
+    ]
+    strange = bench.outcome(bench.call())
+    assert session.finish([*outcomes[:3], strange, *outcomes[3:]]).refused == [strange.id]
+    ends = {run.id: (run.entry, run.state) for run in bench.store.history.runs()}
+    assert ends == {outcome.id: (outcome.entry, outcome.state) for outcome in outcomes}
+    assert set(bench.hash(bench.keys.dead_messages)) == {ids[3], ids[4]}
+    assert set(bench.hash(bench.keys.failed_messages)) == {ids[2]}
+    assert [run.id for run in bench.store.history.runs(entry="e")] == [ids[5]]
+    assert all(bench.call_redis("PTTL", bench.keys.result(id_)) > 0 for id_ in ids)
+    bench.check_places()
