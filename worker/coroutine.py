@@ -49,10 +49,13 @@ class Awaited:
     An awaitable around *inner*, of which `interrupt` breaks off whatever it waits for.
 
     A task of asyncio can only be cancelled. So we cancel it, and on its way to the coroutine the cancellation becomes the error.
+
+    Attributes:
+        inner: What is awaited.
     """
 
     def __init__(self, inner: Awaitable[Any]) -> None:
-        self._inner = inner
+        self.inner = inner
         self._error: BaseException | None = None
         self._task: asyncio.Task[Any] | None = None
 
@@ -74,7 +77,7 @@ class Awaited:
 
     def __await__(self) -> Generator[Any, Any, Any]:
         self._task = task = asyncio.current_task()
-        steps = self._inner.__await__()
+        steps = self.inner.__await__()
         thrown: BaseException | None = None
         try:
             while True:
@@ -85,7 +88,7 @@ class Awaited:
                 except StopIteration as stop:
                     return stop.value
                 except BaseException as error:
-                    if not _is_suspended(self._inner):
+                    if not _is_suspended(self.inner):
                         raise  # it came out of the coroutine
                     thrown = error
                     if isinstance(error, asyncio.CancelledError) and self._error is not None and task is not None:

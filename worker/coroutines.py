@@ -61,6 +61,12 @@ class AsyncChild(ManyChild):
         self._hello()
         self._loop.run_forever()
 
+    def stacks(self) -> str:
+        """Where each coroutine waits."""
+        return "".join(
+            f"\nCoroutine of {run.name} (most recent call first):\n{run.stack()}" for run in self._runs.values()
+        )
+
     def _read(self) -> None:
         with suppress(BlockingIOError):
             # Only this call does not wait: the thread that writes shares the socket.
@@ -86,9 +92,9 @@ class AsyncChild(ManyChild):
         waiting = self._waiting
         while waiting and len(self._runs) < self._concurrency:
             cell, message = waiting.popleft()
-            run = _Run(self._loop, self._executor.hard_limit_ms(task_of(message.body), message.body))
-            self._runs[cell] = run
-            run.task = self._loop.create_task(self._one(cell, message, run), name=task_of(message.body))
+            task = task_of(message.body)
+            self._runs[cell] = run = _Run(self._loop, task, self._executor.hard_limit_ms(task, message.body))
+            run.task = self._loop.create_task(self._one(cell, message, run), name=task)
         self._watch.is_busy.set()
 
     async def _one(self, cell: int, message: Message, run: _Run) -> None:
@@ -133,10 +139,12 @@ class _Run:
     One coroutine.
 
     Attributes:
+        name: Of the task.
         task: The task of asyncio that it runs in.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, hard_limit_ms: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, name: str, hard_limit_ms: int) -> None:
+        self.name = name
         self.task: asyncio.Task[None] | None = None
         self._loop = loop
         self._hard_limit_ms = hard_limit_ms
@@ -163,6 +171,19 @@ class _Run:
         if self._why is not None:
             raise self._why
         return value
+
+    def stack(self) -> str:
+        """The lines on which it waits, the innermost first."""
+        return "".join(f'  File "{file}", line {line} in {name}\n' for file, line, name in self._frames())
+
+    def _frames(self) -> list[tuple[str, int, str]]:
+        found = []
+        step: Any = self._awaited.inner if self._awaited is not None else None
+        while inspect.iscoroutine(step) and step.cr_frame is not None:
+            code = step.cr_frame.f_code
+            found.append((code.co_filename, step.cr_frame.f_lineno, code.co_qualname))
+            step = step.cr_await
+        return found[::-1]
 
     def break_off(self, error: BaseException) -> None:
         """Cancel it, again and again until it is over; *error* is what became of it."""

@@ -120,6 +120,7 @@ class OneEach:
         def live(make_executor: Callable[[Callable[[], float]], Executor]) -> None:
             Child(sock, number, self._slots, make_executor).run()
 
+        stacks.offer()
         _live(self._setting, live)
 
     def may_retire(self, seat: Seat) -> bool:
@@ -191,10 +192,15 @@ class AtOnce:
         from worker.coroutines import AsyncChild  # noqa: PLC0415 - prefork needs neither
         from worker.threads import ThreadsChild  # noqa: PLC0415
 
-        kind = ThreadsChild if self._setting.pool == "threads" else AsyncChild
+        words, concurrency, descriptor = self._cells.of(number), self._setting.concurrency, stacks.offer()
 
         def live(make_executor: Callable[..., Executor]) -> None:
-            kind(sock, self._cells.of(number), make_executor, self._setting.concurrency).run()
+            if self._setting.pool == "threads":
+                ThreadsChild(sock, words, make_executor, concurrency).run()
+            else:
+                child = AsyncChild(sock, words, make_executor, concurrency)
+                stacks.offer_text(descriptor, child.stacks)
+                child.run()
 
         _live(self._setting, live)
 
@@ -262,7 +268,6 @@ def _live(setting: Setting, live: Callable[[Callable[..., Executor]], None]) -> 
     def make_executor(server_ms: Callable[[], float], **how: Callable[..., object]) -> Executor:
         return Executor(setting.tasks, setting.config, worker=setting.name, server_ms=server_ms, **how)  # type: ignore[arg-type]
 
-    stacks.offer()
     try:
         init_child()
     except ChildInitError:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import faulthandler
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,13 +28,26 @@ class Asked(NamedTuple):
     start: int
 
 
-def offer() -> None:
-    """In a child: answer to SIGUSR1 from now on."""
+def offer() -> int:
+    """In a child: answer to SIGUSR1 from now on. Returns the descriptor of the file, or -1."""
     try:
         descriptor = os.memfd_create(NAME)
     except OSError:
-        return  # a sandbox forbids it: then nobody can ask
+        return -1  # a sandbox forbids it: then nobody can ask
     faulthandler.register(signal.SIGUSR1, file=descriptor, all_threads=True, chain=False)
+    return descriptor
+
+
+def offer_text(descriptor: int, text: Callable[[], str]) -> None:
+    """
+    In a child that offers its stacks: add *text*, when asked, to what C knows. In the main thread.
+
+    It is asked for between two instructions of Python, so a child that hangs in C answers without it.
+    """
+    if descriptor >= 0:
+        faulthandler.unregister(signal.SIGUSR1)  # it chains to the handler that it finds when it is registered
+        signal.signal(signal.SIGUSR1, lambda _number, _frame: os.write(descriptor, text().encode()) and None)
+        faulthandler.register(signal.SIGUSR1, file=descriptor, all_threads=True, chain=True)
 
 
 def ask(pid: int) -> Asked | None:

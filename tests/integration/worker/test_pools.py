@@ -10,6 +10,7 @@ import pytest
 
 from tests.integration.worker.lab import Lab, family
 from tests.support.wait import wait_until
+from worker import stacks
 
 MANY = ["threads", "async"]
 ALL = ["prefork", "threads", "async", "solo"]
@@ -312,3 +313,28 @@ def test_a_limit_that_a_pool_cannot_keep_is_told_at_the_start(lab: Lab, pool: st
     """)
     told = lab.worker("--pool", pool).told.wait("limits.not_kept")
     assert told.fields["with_time_limit"] == named
+
+
+def test_the_stacks_of_coroutines_that_wait_are_told(lab: Lab) -> None:
+    """What C sees of a loop is that it waits; where each task waits, only Python knows."""
+    lab.write("""
+        import asyncio
+
+        async def deep(path):
+            mark(path)
+            await asyncio.sleep(60)
+
+        @task
+        async def outer(path):
+            await deep(path)
+    """)
+    worker = lab.worker("--pool", "async")
+    lab.send("outer", lab.path("began"))
+    lab.wait_lines("began", 1)
+    asked = stacks.ask(family(worker.pid)[-1])
+    assert asked is not None
+    wait_until(lambda: "in outer" in stacks.read(asked), what="the stack of the coroutine")
+    text = stacks.read(asked)
+    assert "Coroutine of t.outer (most recent call first):" in text
+    assert text.index("in deep") < text.index("in outer")
+    assert "Thread 0x" in text
