@@ -22,6 +22,7 @@ from scheduler.store.connection import Connection
 from scheduler.store.queues import NewMessage
 from scheduler.wire import FLAG_IGNORE_RESULT, Header, Payload, encode_header, encode_payload, new_id
 from tests.integration.worker.lab import Lab, family
+from tests.support.processes import Process
 from tests.support.wait import wait_until
 
 TASK = """
@@ -121,9 +122,13 @@ def soak(lab: Lab, *, tasks: int, every_s: float, flags: int = 0) -> None:
         file.truncate(tasks)
     lab.write(TASK.replace("PATH", repr(str(path))))
     pids: dict[str, int] = {}
-    for name, *options in (("prefork", "-c", "2"), ("solo", "--pool", "solo")):
-        worker = lab.worker(*options)
+    for name, count, *options in (("prefork", 4, "-c", "2"), ("solo", 1, "--pool", "solo", "-c", "1")):
+        # They tell nothing: a line for each run would be kept here.
+        worker = Process("worker", *options, config=lab.config, cwd=lab.folder, tell=False, log_path=lab.folder / name)
+        lab.processes.append(worker)
+        wait_until(lambda pid=worker.pid, count=count: len(family(pid)) == count, timeout_s=30)  # type: ignore[misc]
         pids |= {f"{name} {i}": pid for i, pid in enumerate(family(worker.pid))}
+    wait_until(lambda: len(lab.store.sessions.workers()) == 2, timeout_s=30)
     samples = Samples(connection, pids)
     ready = lab.store.keys.ready("default")
     head = encode_header(Header(task="t.count", queue="default", flags=flags, result_ttl_s=1))
