@@ -41,6 +41,7 @@ ALERT_HOOKS_MAX = 20
 MEMORY_BYTES_MIN = 16 << 20
 THREADS_DEFAULT = 10
 COROUTINES_DEFAULT = 1000
+QUEUE_ORDERS = ("fair", "strict")
 POOLS = ("prefork", "threads", "async", "solo")
 SERIALIZERS = ("json", "msgpack", "pickle")
 COMPRESSIONS = ("none", "zlib")
@@ -102,6 +103,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     unknown_task_grace_ms: int = 300_000
     max_deliveries: int = 5
     history: int = 20
+    queue_order: str = "fair"
+    """Which queues a worker takes from first: ``fair``, each gives its share; ``strict``, in the order given."""
+    priority_turns: int = 0
+    """Every so many takes begin with another priority, each in its turn, so that none starves. 0: the most urgent first, always."""
     concurrency: int = 0
     """How many tasks a worker runs at once. 0: what suits its pool, see `default_concurrency`."""
     pool: str = "prefork"
@@ -615,6 +620,8 @@ SETTINGS: Mapping[str, tuple[str, _Reader]] = {
     "unknown_task_grace": ("unknown_task_grace_ms", _duration(0, 365 * _DAY_MS)),
     "max_deliveries": ("max_deliveries", _integer(1, 1000)),
     "history": ("history", _integer(1, 1000)),
+    "queue_order": ("queue_order", _one_of(QUEUE_ORDERS)),
+    "priority_turns": ("priority_turns", _integer(0, 1000)),
     "concurrency": ("concurrency", _integer(1, 10_000)),
     "pool": ("pool", _one_of(POOLS)),
     "max_tasks_per_child": ("max_tasks_per_child", _integer(0, 1_000_000_000)),

@@ -67,6 +67,7 @@ class OutcomeReason(StrEnum):
     MISSED = "missed"
     EXPIRED = "expired"
     UNIQUE = "unique"
+    QUEUE_FULL = "queue_full"
     MAX_RUNS = "max_runs"
     WITHDRAWN = "withdrawn"
     ERROR = "error"

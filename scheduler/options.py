@@ -19,6 +19,7 @@ from scheduler.errors import InvalidEntryError, InvalidTaskError, SchedError, Sc
 from scheduler.exchange import Exchange, Queue, exchange_complaint, key_complaint, queue_complaint
 from scheduler.model import Ack, Catchup, Overlap, RunOptions, Watch
 from scheduler.nearest import nearest
+from scheduler.rate import Rate, read_rate
 from scheduler.timing.duration import format_duration, parse_duration_ms
 from scheduler.unique import UniqueRule, read_rule
 from scheduler.wire import encode_json
@@ -64,6 +65,7 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
         unique: What makes two runs the same: of these, only one is alive at a time, from the moment when it is asked for (of a
             fire: when it is promoted) until it has ended, retries included. A call for a key that is held is answered with the
             run that holds it, a fire is skipped. None: nothing.
+        rate_limit: How often it may start, over all workers. None: as often as it likes.
         unique_for_ms: How long a key may be held at most, from when the run may start.
     """
 
@@ -86,6 +88,7 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     expires: Expires | None = None
     unique: UniqueRule | None = None
     unique_for_ms: int = _DAY_MS
+    rate_limit: Rate | None = None
 
     @property
     def expires_ms(self) -> int | None:
@@ -525,6 +528,7 @@ TASK_OPTIONS: Mapping[str, tuple[str, _Reader]] = {
     **_OF_A_RUN,
     **_OF_THE_FUNCTION,
     "serializer": ("serializer", _serializer),
+    "rate_limit": ("rate_limit", read_rate),
     "retry_for": ("retry_for", _exceptions),
     "dont_retry_for": ("dont_retry_for", _exceptions),
 }
@@ -555,17 +559,13 @@ ENTRY_OPTIONS: Mapping[str, tuple[str, _Reader]] = {
 OF_THE_FUNCTION = frozenset(TASK_OPTIONS) - frozenset(_OF_A_RUN)
 """What says how the function is run: the `@schedule` that makes the task gives this to the task alone."""
 
-_NOT_YET = {
-    "rate_limit": "this version does not limit the rate of a task",
-}
 _NOT_OF_TASKS = {
-    **_NOT_YET,
     "routes": "a setting, not an option of a task",
     **dict.fromkeys(set(ENTRY_OPTIONS) - set(TASK_OPTIONS), "belongs to an entry: give it to @schedule or entry()"),
 }
 _NOT_OF_ENTRIES = {
-    **_NOT_YET,
     **dict.fromkeys(
-        ("bind", "base", "retry_for", "dont_retry_for", "serializer"), "belongs to the task: give it to @task"
+        ("bind", "base", "retry_for", "dont_retry_for", "serializer", "rate_limit"),
+        "belongs to the task: give it to @task",
     ),
 }

@@ -168,6 +168,9 @@ def _why_skipped(facts: Facts, run: Run) -> str:
     match run.outcome:
         case OutcomeReason.OVERLAP:
             return _why_overlapped(facts, run)
+        case OutcomeReason.QUEUE_FULL:
+            queue = "its queue" if facts.entry is None else f"queue {facts.entry.queue}"
+            return f"{queue} was full (max_length)"
         case OutcomeReason.UNIQUE:
             return _why_not_unique(facts, run)
         case OutcomeReason.MISSED:

@@ -20,7 +20,7 @@ from scheduler.log import event
 from scheduler.server_clock import ServerClock
 from scheduler.store import Store
 from scheduler.store.orders import Answer, Order
-from scheduler.store.sessions import Session, Taken, WorkerInfo
+from scheduler.store.sessions import Session, Taken, Way, WorkerInfo
 from scheduler.watch import Watch
 from worker.intake import DEAF_S, Hearing
 
@@ -61,15 +61,17 @@ class Keeper:
 
     Args:
         watch: Ask each take what became of the fires it promoted.
+        way: How its sessions take messages.
     """
 
-    def __init__(self, store: Store, config: Config, info: WorkerInfo, *, watch: bool) -> None:
+    def __init__(self, store: Store, config: Config, info: WorkerInfo, *, watch: bool, way: Way) -> None:
         self.clock = ServerClock()
         self.away = False
         self._store = store
         self._info = info
         self._queues = config.queues
         self._watch_fires = watch
+        self._way = way
         self._session: Session | None = None
         self._others: Watch[str, int] = Watch(config.worker_lease_ms / 1000)
         self._hearing = Hearing()
@@ -99,7 +101,7 @@ class Keeper:
         if self._session is not None:
             self._hang_up()
         self._store.limits.tell(self._queues)
-        self._session = self._store.sessions.open(self._info, watch=self._watch_fires)
+        self._session = self._store.sessions.open(self._info, watch=self._watch_fires, way=self._way)
         self._others.forget()
         now = time.monotonic()
         self._renew_mono_s = now

@@ -22,7 +22,7 @@ from scheduler.model import Entry
 from scheduler.notify import notify
 from scheduler.routing import chosen_queues
 from scheduler.store import open_store
-from scheduler.store.sessions import WorkerInfo
+from scheduler.store.sessions import Way, WorkerInfo
 from scheduler.task import Task
 from worker import hooks, unit
 from worker.keeper import PROBE_S, Keeper
@@ -161,7 +161,11 @@ def make_keeper(setting: Setting) -> Keeper:
         version=_version(),
         started_ms=now_ms(),
     )
-    return Keeper(store, config, info, watch=setting.show_runs)
+    rates = {
+        name: task.options.rate_limit for name, task in setting.tasks.items() if task.options.rate_limit is not None
+    }
+    way = Way(strict=config.queue_order == "strict", priority_turns=config.priority_turns, rates=rates)
+    return Keeper(store, config, info, watch=setting.show_runs, way=way)
 
 
 def open_session(keeper: Keeper, signals: Signals) -> int | None:

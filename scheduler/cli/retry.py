@@ -69,10 +69,14 @@ def repeat(sched: Invocation, id: str, body: bytes, *, note: Note, force: bool, 
     now_ms = int(store.queues.time_ms())
     try:
         body = unsealed(id, body, sched.store.seal)
-        header, body = repeated(body, id=id, by=note.by, reason=note.reason, now_ms=now_ms, in_force=in_force, force=force)
+        header, body = repeated(
+            body, id=id, by=note.by, reason=note.reason, now_ms=now_ms, in_force=in_force, force=force
+        )
     except UndecodableMessageError as error:
         raise RefusedError(f"run {id} would fail again: {error}") from None
-    message = NewMessage(id=new_id(), body=body, queue=header.queue, priority=header.priority, unique=bool(header.unique))
+    message = NewMessage(
+        id=new_id(), body=body, queue=header.queue, priority=header.priority, unique=bool(header.unique)
+    )
     if not note.what:
         note = msgspec.structs.replace(note, entry=header.entry, what=f"run {message.id} repeats {id}")
     submit(sched, message, entry=header.entry, force=force, note=note, instead_of=id if dead else "")

@@ -36,6 +36,10 @@ As long as a message lives (P5: each is in exactly one place)
     {ns}:lines             set     entries that have one                       promote; end
     {ns}:q:Q:delayed       zset    id scored by its moment in ms               enqueue, arm, retry, backfill
     {ns}:q:Q:ready[:P]     list    ids, oldest first; P is a priority above 0  enqueue, promote, release, reclaim
+    {ns}:q:Q:turn:TASK     list    ids of TASK whose turn under its rate limit take
+                                   has not come, oldest first; they are ready
+    {ns}:turns             set     "queue task" of each of these lists; soon   take
+                                   after one is empty it is gone from here
     {ns}:q:Q:levels        set     the priorities above 0 in use               with ready:P
     {ns}:q:Q:wake          list    at most one token                           whoever makes work ready
 
@@ -80,6 +84,8 @@ With a bound or a lifetime
                                                                                caller's own key a day
     {ns}:o:ID              hash    session → Answer to order ID; 10 min        answer
     {ns}:backfills         zset    id scored by when it is forgotten; 1,000    backfill
+    {ns}:rate:TASK         string  when its next run would start, in µs, if    take; a second beyond that
+                                   all were evenly spaced
     {ns}:u:KEY             string  id of the run that has this unique key;     enqueue, promote, trigger; freed by end;
                                    believed while that run is alive            `unique_for` at most
     {ns}:b:ID              string  Backfill; 30 days after its last moment     backfill
@@ -127,6 +133,7 @@ class Keys:
         self.tries = prefix + "tries"
         self.slots = prefix + "slots"
         self.waiting = prefix + "waiting"
+        self.turns = prefix + "turns"
         self.sessions = prefix + "sessions"
         self.dead_sessions = prefix + "dead_sessions"
         self.beats = prefix + "beats"
@@ -152,6 +159,10 @@ class Keys:
     def ready(self, queue: str, priority: int = 0) -> str:
         """The ready list of *queue* at *priority*."""
         return f"{self.prefix}q:{queue}:ready:{priority}" if priority else f"{self.prefix}q:{queue}:ready"
+
+    def turn(self, queue: str, task: str) -> str:
+        """Those of *task* in *queue* whose turn has not come."""
+        return f"{self.prefix}q:{queue}:turn:{task}"
 
     def levels(self, queue: str) -> str:
         """The priorities above 0 that *queue* has seen."""

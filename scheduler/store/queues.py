@@ -250,17 +250,24 @@ class Queues:
         """How many messages of each queue are ready, delayed and in flight."""
         names = self.names() if queues is None else list(queues)
         keys = self._keys
-        levels = self._connection.pipeline([("SMEMBERS", keys.levels(name)) for name in names])
+        turns, *levels = self._connection.pipeline(
+            [("SMEMBERS", keys.turns), *(("SMEMBERS", keys.levels(name)) for name in names)]
+        )
+        lines: dict[str, list[str]] = {}
+        for member in turns:
+            queue, _, task = member.decode().partition(" ")
+            lines.setdefault(queue, []).append(keys.turn(queue, task))
         commands: list[tuple[str, ...]] = []
         for name, found in zip(names, levels, strict=True):
             commands.append(("ZCARD", keys.delayed(name)))
             commands += [("LLEN", keys.ready(name, level)) for level in (0, *map(int, found))]
+            commands += [("LLEN", line) for line in lines.get(name, ())]
         counts = iter(self._connection.pipeline(commands))
         in_flight = self._in_flight()
         depths = {}
         for name, found in zip(names, levels, strict=True):
             delayed = next(counts)
-            ready = sum(next(counts) for _ in range(1 + len(found)))
+            ready = sum(next(counts) for _ in range(1 + len(found) + len(lines.get(name, ()))))
             depths[name] = Depth(ready, delayed, in_flight.get(name, 0))
         return depths
 

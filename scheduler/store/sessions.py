@@ -8,7 +8,7 @@ compare-and-set. Until then nobody else touches its messages; from then on none 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from scheduler.errors import LeaseLostError
 from scheduler.model import Message, Outcome
+from scheduler.rate import Rate
 from scheduler.records import sealed
 from scheduler.store.connection import Connection
 from scheduler.store.keys import Keys
@@ -129,6 +130,24 @@ class Reconciled(NamedTuple):
     released: list[str]
 
 
+class Way(NamedTuple):
+    """
+    How a session takes messages.
+
+    Attributes:
+        strict: The first queue is emptied first. Otherwise each queue gives its share of a batch.
+        priority_turns: Every so many takes begin with another priority, each in its turn; 0: always with the most urgent.
+        rates: Task → its limit, over all workers.
+    """
+
+    strict: bool = False
+    priority_turns: int = 0
+    rates: Mapping[str, Rate] = {}
+
+
+_NO_WAY: tuple[str | int, ...] = ("fair", 0, 0)
+
+
 class Session:
     """
     One life of a worker. Its calls are made by one thread.
@@ -145,6 +164,7 @@ class Session:
         counter: int,
         losses_max: int,
         watch: bool,
+        way: Way,
         seal: Seal | None = None,
     ) -> None:
         self.id = id_
@@ -157,21 +177,47 @@ class Session:
         self._losses_max = losses_max
         self._watch = int(watch)
         self._seal = seal
+        self._strict, self._priority_turns = way.strict, way.priority_turns
+        self._rates: list[str | int] = [len(way.rates)]
+        for task, rate in way.rates.items():
+            self._rates += (task, rate.interval_us, rate.early_us)
+        self._takes = 0
+        self._first = 0
+        """Which queue is asked first: the one behind the last that gave any."""
 
     def take(self, queues: Sequence[str], n: int, *, bytes_max: int = 1 << 20) -> Taken:
         """
-        Take up to *n* messages from *queues*, the first queue first; what is due is promoted on the way.
+        Take up to *n* messages from *queues*, as the session's `Way` says; what is due is promoted on the way.
 
         What has expired is ended and never returned. A message that was lost before, or that runs at most once, comes alone.
         """
-        reply = self._run("take", (), (n, bytes_max, self._watch, *queues))
-        return _taken(reply[2], reply[3])
+        queues = self._in_turn(queues)
+        reply = self._run("take", (), (n, bytes_max, self._watch, *self._way(n), *queues))
+        return self._took(reply[2], reply[3], len(queues))
+
+    def _in_turn(self, queues: Sequence[str]) -> Sequence[str]:
+        first = 0 if self._strict or len(queues) < 2 else self._first % len(queues)
+        return [*queues[first:], *queues[:first]] if first else queues
+
+    def _way(self, n: int) -> list[str | int]:
+        """How to take, as `read_way` in Lua reads it."""
+        begin = 0
+        if self._priority_turns and n:
+            self._takes += 1
+            begin = 0 if self._takes % self._priority_turns else self._takes // self._priority_turns
+        return ["strict" if self._strict else "fair", begin, *self._rates]
+
+    def _took(self, now_us: int, reply: Sequence[Any], queues: int) -> Taken:
+        if reply[3]:
+            self._first = (self._first + reply[3]) % queues
+        return _taken(now_us, reply)
 
     def finish(
         self, outcomes: Sequence[Outcome], *, take: int = 0, queues: Sequence[str] = (), bytes_max: int = 1 << 20
     ) -> Finished:
         """End the runs of *outcomes*, and take the next *take* messages in the same round trip."""
-        return self._finished(self._run("finish", (), self._finishing(outcomes, take, queues, bytes_max)), bool(take))
+        reply = self._run("finish", (), self._finishing(outcomes, take, queues, bytes_max))
+        return self._finished(reply, len(queues) if take else 0)
 
     def send_finish(
         self, outcomes: Sequence[Outcome], *, take: int, queues: Sequence[str] = (), bytes_max: int = 1 << 20
@@ -179,7 +225,8 @@ class Session:
         """The same without waiting for the answer. Until it was read, nothing else is asked of this session."""
         args = (self.id, *self._finishing(outcomes, take, queues, bytes_max))
         pending = self._connection.send("finish", self._keys.core, args)
-        return Flight(lambda: self._finished(self._heard(pending.reply()), bool(take)), pending.drop)
+        asked = len(queues) if take else 0
+        return Flight(lambda: self._finished(self._heard(pending.reply()), asked), pending.drop)
 
     def _finishing(self, outcomes: Sequence[Outcome], take: int, queues: Sequence[str], bytes_max: int) -> list[Any]:
         if self._seal is not None:
@@ -199,11 +246,12 @@ class Session:
                 common = () if outcome.dead else own
             args[count_at] += 1
             args += (outcome.id, outcome.result, outcome.run)
-        return [take, bytes_max, self._watch, len(queues), *queues, len(uniques) // 2, *uniques, *args]
+        asked = self._in_turn(queues) if take else ()
+        way = self._way(take) if take else _NO_WAY
+        return [take, bytes_max, self._watch, *way, len(asked), *asked, len(uniques) // 2, *uniques, *args]
 
-    @staticmethod
-    def _finished(reply: list[Any], has_taken: bool) -> Finished:
-        taken = _taken(reply[2], reply[4]) if has_taken else None
+    def _finished(self, reply: list[Any], queues: int) -> Finished:
+        taken = self._took(reply[2], reply[4], queues) if queues else None
         return Finished([id_.decode() for id_ in reply[3]], taken)
 
     def retry(
@@ -272,8 +320,14 @@ class Sessions:
         self._losses_max = losses_max
         self._seal = seal
 
-    def open(self, info: WorkerInfo, *, watch: bool = False) -> Session:
-        """Open a session. With *watch*, each take also says what became of the fires it promoted."""
+    def open(self, info: WorkerInfo, *, watch: bool = False, way: Way | None = None) -> Session:
+        """
+        Open a session.
+
+        Args:
+            watch: Each take also says what became of the fires it promoted.
+            way: How it takes messages.
+        """
         id_ = new_id()
         fields: list[str | bytes] = ["info", msgspec.json.encode(info)]
         counter = self._connection.run("open", (*self._keys.core, self._keys.session_info(id_)), (id_, *fields))
@@ -285,6 +339,7 @@ class Sessions:
             losses_max=self._losses_max,
             watch=watch,
             seal=self._seal,
+            way=way or Way(),
         )
 
     def observe(self) -> dict[str, int]:
@@ -338,7 +393,7 @@ class Sessions:
 
 def _taken(now_us: int, reply: Sequence[Any]) -> Taken:
     messages = []
-    for i in range(3, len(reply), 3):
+    for i in range(4, len(reply), 3):
         tries = reply[i + 2]
         if tries:
             attempt, losses = tries.split(b" ")

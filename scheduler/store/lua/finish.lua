@@ -5,12 +5,13 @@
 --
 -- KEYS  1–12 core
 -- ARGV  1 session · 2 how many to take (0 for none) · 3 bytes at most, about · 4 "1" to be told of each fire
---       5 how many queues, then the queues; then how many of these runs have a unique key, and for each of them id and key
---       as its header says it; then the outcomes, at most 1,000 of them, in groups of those that have the same in common:
---       how many, ttl in ms, entry, state, "" or (keep them as dead letters) a traceback as JSON; then for each id, result, run
--- Reply {"LOST"}, or {"OK", counter, now in µs, refused ids, {next moment, more, told, id, body, tries, …} or {}}
+--       5… how to take, see `read_way` in take_batch.lua; then how many queues, and the queues; then how many of these runs have a
+--       unique key, and for each of them id and key as its header says it; then the outcomes, at most 1,000 of them, in groups of
+--       those that have the same in common: how many, ttl in ms, entry, state, "" or (keep them as dead letters) a traceback as
+--       JSON; then for each id, result, run
+-- Reply {"LOST"}, or {"OK", counter, now in µs, refused ids, what `take_batch` returns or {}}
 
---@include core header ready end outcome promote_due session take_batch
+--@include core header ready end limits outcome promote_due session take_batch
 
 local session = ARGV[1]
 local counter = renewed(session)
@@ -18,7 +19,8 @@ if not counter then return { 'LOST' } end
 
 local now, now_us = server_time()
 local held = held_key(session)
-local uniques = 6 + tonumber(ARGV[5])
+local way, queues_at = read_way(5)
+local uniques = queues_at + 1 + tonumber(ARGV[queues_at])
 local first = uniques + 1 + 2 * tonumber(ARGV[uniques])
 local refused = {}
 local GROUP = 5 -- so many arguments say what the outcomes of a group have in common
@@ -90,6 +92,16 @@ if #ARGV >= first then
             free_slots(of.entries, of.ids, now)
         end
         tell_waiters(ended, now)
+        if redis.call('EXISTS', QUEUE_LIMITS) == 1 then
+            local woken = {}
+            for _, place in ipairs(owned) do
+                local queue = place and string.match(place, '^%S+')
+                if queue and not woken[queue] then
+                    woken[queue] = true
+                    wake_limited(queue)
+                end
+            end
+        end
     end
 end
 
@@ -97,7 +109,7 @@ local taken = {}
 local n = tonumber(ARGV[2])
 if n > 0 then
     local queues = {}
-    for i = 6, uniques - 1 do queues[#queues + 1] = ARGV[i] end
-    taken = take_batch(session, queues, n, tonumber(ARGV[3]), now, ARGV[4] == '1')
+    for i = queues_at + 1, uniques - 1 do queues[#queues + 1] = ARGV[i] end
+    taken = take_batch(session, queues, n, tonumber(ARGV[3]), now, now_us, ARGV[4] == '1', way)
 end
 return { 'OK', counter, now_us, refused, taken }

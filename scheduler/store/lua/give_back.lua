@@ -24,9 +24,11 @@ local function note_loss(id, lost, n, now)
     redis.call('HSET', LOSSES, id, before and before .. ',' .. line or line)
 end
 
--- A part of `ids` that `unpack` has room for: what goes back at once is added to `heads` (queue → priority → ids).
-local function give_back_some(ids, heads, cancels, lost, delay, losses_max, now)
+-- A part of `ids` that `unpack` has room for: what goes back at once is added to `heads` (queue → priority → ids), or to `turns`
+-- (queue and task → ids) where others of its task stand in line: it was before them.
+local function give_back_some(ids, heads, turns, cancels, lost, delay, losses_max, now)
     local bodies = redis.call('HMGET', MESSAGES, unpack(ids))
+    local any_turns = redis.call('EXISTS', TURNS) == 1
     local asked = redis.call('EXISTS', cancels) == 1 and redis.call('HMGET', cancels, unpack(ids)) or {}
     for i, id in ipairs(ids) do
         local body = bodies[i]
@@ -60,6 +62,11 @@ local function give_back_some(ids, heads, cancels, lost, delay, losses_max, now)
                 redis.call('HSET', MESSAGES, id, without_fire_flag(body))
                 redis.call('ZADD', delayed_key(h.queue), now + delay, id)
                 wake_for(h.queue, now + delay, now)
+                wake_limited(h.queue)
+            elseif keep and any_turns and redis.call('SISMEMBER', TURNS, h.queue .. ' ' .. h.task) == 1 then
+                local line = turn_key(h.queue, h.task)
+                turns[line] = turns[line] or { queue = h.queue }
+                table.insert(turns[line], id)
             elseif keep then
                 heads[h.queue] = heads[h.queue] or {}
                 local levels = heads[h.queue]
@@ -71,13 +78,17 @@ local function give_back_some(ids, heads, cancels, lost, delay, losses_max, now)
 end
 
 local function give_back(ids, cancels, lost, delay, losses_max, now)
-    local heads = {}
+    local heads, turns = {}, {}
     for from = 1, #ids, GIVE_BACK_MAX do
         local some = { unpack(ids, from, math.min(from + GIVE_BACK_MAX - 1, #ids)) }
-        give_back_some(some, heads, cancels, lost, delay, losses_max, now)
+        give_back_some(some, heads, turns, cancels, lost, delay, losses_max, now)
     end
     for queue, levels in pairs(heads) do
         for priority, some in pairs(levels) do push_ready(queue, priority, some, true) end
         wake(queue)
+    end
+    for line, some in pairs(turns) do
+        for i = #some, 1, -1 do redis.call('LPUSH', line, some[i]) end
+        wake(some.queue)
     end
 end

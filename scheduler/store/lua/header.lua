@@ -30,6 +30,12 @@ local function has_mark(body, mark)
     return readable(body) and has(string.byte(body, 6), mark)
 end
 
+local function task_of(body)
+    if not readable(body) then return '' end
+    local entry_n, task_n = struct.unpack('<I2I2', body, 55)
+    return string.sub(body, 61 + entry_n, 60 + entry_n + task_n)
+end
+
 local function expires_of(body)
     return readable(body) and (struct.unpack('<d', body, 23)) or 0
 end

@@ -5,8 +5,21 @@
 local function limits_of(queue)
     local text = redis.call('HGET', QUEUE_LIMITS, queue)
     if not text then return nil end
-    local length, overflow, concurrency = string.match(text, '^(%S+) (%S+) (%S+)$')
+    local length, overflow, concurrency = string.match(text, '^(%S+) (%S+) (%S+)')
     return tonumber(length), overflow, tonumber(concurrency)
+end
+
+-- How many messages of `queue` all sessions hold, those included that are dead and not yet emptied.
+local function held_of(queue)
+    local count, prefix = 0, queue .. ' '
+    local sessions = redis.call('HKEYS', SESSIONS)
+    for _, session in ipairs(redis.call('SMEMBERS', PREFIX .. 'dead_sessions')) do sessions[#sessions + 1] = session end
+    for _, session in ipairs(sessions) do
+        for _, place in ipairs(redis.call('HVALS', PREFIX .. 's:' .. session .. ':held')) do
+            if string.sub(place, 1, #prefix) == prefix then count = count + 1 end
+        end
+    end
+    return count
 end
 
 -- Ends the oldest of the least urgent ready messages of `queue`, at most `n`.

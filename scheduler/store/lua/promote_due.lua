@@ -1,5 +1,6 @@
--- Moves what is due from a delayed set to its ready list, and settles each fire's outcome in one place.
--- Needs core.lua, header.lua, ready.lua, end.lua, outcome.lua.
+-- Moves what is due from a delayed set to its ready list, and settles each fire's outcome in one place. In a queue with a bound,
+-- that keeps fires out (queue_full), or drops the oldest that wait there; all else was accepted when it was asked for, and fits.
+-- Needs core.lua, header.lua, ready.lua, end.lua, limits.lua, outcome.lua.
 
 local CHUNK = 64
 
@@ -63,8 +64,9 @@ local function carry_out_skip(entry, due)
     return note
 end
 
--- Decides what becomes of the message `id` whose moment `at` has come: true if it is to be put on its ready list.
-local function settle(id, h, at, now, told)
+-- Decides what becomes of the message `id` whose moment `at` has come: true if it is to be put on its ready list. `is_full`: its queue
+-- takes no more fires.
+local function settle(id, h, at, now, told, is_full)
     local fire = has(h.flags, FLAG_FIRE)
     if fire and h.expires == EXPIRES_SKIPPED then
         drop(id, h, 'withdrawn', now, told, nil, carry_out_skip(h.entry, h.due))
@@ -93,6 +95,10 @@ local function settle(id, h, at, now, told)
             drop(id, h, 'max_runs', now, told)
             return false
         end
+    end
+    if fire and is_full then
+        drop(id, h, 'queue_full', now, told)
+        return false
     end
     local taken, holder, by_backfill = false, nil, false
     if h.overlap ~= ALLOW then taken, holder, by_backfill = slot_taken(h.entry, id, now) end
@@ -203,7 +209,9 @@ local function promote_due(queue, now, limit, told)
     local delayed = delayed_key(queue)
     local due = redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'WITHSCORES', 'LIMIT', 0, limit)
     if #due == 0 then return 0 end
-    local ready, any = {}, false
+    local ready, any, fires = {}, false, 0
+    local length_max, overflow = limits_of(queue)
+    local room = length_max and overflow == 'refuse' and length_max - ready_count(queue)
     for from = 1, #due, 2 * CHUNK do
         local ids = {}
         for i = from, math.min(from + 2 * CHUNK - 2, #due), 2 do ids[#ids + 1] = due[i] end
@@ -213,16 +221,19 @@ local function promote_due(queue, now, limit, told)
             local body = bodies[i]
             if body then
                 local at = tonumber(due[from + 2 * i - 1])
-                local go = not readable(body) or settle_plainly(id, body, at, now, told)
+                local is_full = room and room <= 0
+                local go = not readable(body) or (not is_full and settle_plainly(id, body, at, now, told))
                 if not go then
                     flush()
                     local h = parse(body)
                     if h then h.body = body end
-                    go = not h or settle(id, h, at, now, told) -- what is not ours goes to a worker, which records it
+                    go = not h or settle(id, h, at, now, told, is_full) -- what is not ours goes to a worker, which records it
                 end
                 if go then
                     local priority = priority_of(body)
                     any = true
+                    if room then room = room - 1 end
+                    if length_max and has(flags_of(body), FLAG_FIRE) then fires = fires + 1 end
                     ready[priority] = ready[priority] or {}
                     table.insert(ready[priority], id)
                 end
@@ -233,6 +244,9 @@ local function promote_due(queue, now, limit, told)
     -- What was read is the head of the set, and nothing here adds to it.
     redis.call('ZREMRANGEBYRANK', delayed, 0, #due / 2 - 1)
     for priority, ids in pairs(ready) do push_ready(queue, priority, ids, false) end
+    if fires > 0 and overflow == 'drop_oldest' then
+        drop_oldest(queue, math.min(fires, ready_count(queue) - length_max), length_max, now)
+    end
     if any then wake(queue) end
     return #due / 2
 end

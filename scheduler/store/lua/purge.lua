@@ -17,7 +17,7 @@ local function noted()
     return ended
 end
 
-for _, key in ipairs(ready_keys(queue)) do
+for _, key in ipairs(all_ready_keys(queue)) do
     local ids = redis.call('LPOP', key, chunk)
     for _, id in ipairs(ids or {}) do
         local body = redis.call('HGET', MESSAGES, id)

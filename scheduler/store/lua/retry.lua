@@ -29,4 +29,5 @@ redis.call('HDEL', LOSSES, id)
 if ARGV[6] ~= '' then redis.call('SET', PREFIX .. 'r:' .. id, ARGV[6], 'PX', math.max(1, ARGV[7])) end
 redis.call('ZADD', delayed_key(h.queue), at, id)
 wake_for(h.queue, at, now)
+wake_limited(h.queue)
 return { 'OK', counter }

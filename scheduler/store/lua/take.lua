@@ -4,15 +4,18 @@
 -- returned (P8).
 --
 -- KEYS  1–12 core
--- ARGV  1 session · 2 how many (at most 1,000) · 3 bytes at most, about · 4 "1" to be told of each fire · 5… queues
--- Reply {"LOST"}, or {"OK", counter, now in µs, {next moment, more, told, id, body, tries, …}}
+-- ARGV  1 session · 2 how many (at most 1,000) · 3 bytes at most, about · 4 "1" to be told of each fire
+--       5… how to take, see `read_way` in take_batch.lua; then the queues
+-- Reply {"LOST"}, or {"OK", counter, now in µs, what `take_batch` returns}
 
---@include core header ready end outcome promote_due session take_batch
+--@include core header ready end limits outcome promote_due session take_batch
 
 local counter = renewed(ARGV[1])
 if not counter then return { 'LOST' } end
 
 local now, now_us = server_time()
+local way, first = read_way(5)
 local queues = {}
-for i = 5, #ARGV do queues[#queues + 1] = ARGV[i] end
-return { 'OK', counter, now_us, take_batch(ARGV[1], queues, tonumber(ARGV[2]), tonumber(ARGV[3]), now, ARGV[4] == '1') }
+for i = first, #ARGV do queues[#queues + 1] = ARGV[i] end
+return { 'OK', counter, now_us,
+    take_batch(ARGV[1], queues, tonumber(ARGV[2]), tonumber(ARGV[3]), now, now_us, ARGV[4] == '1', way) }

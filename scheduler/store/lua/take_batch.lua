@@ -1,4 +1,4 @@
--- Takes messages under a session's lease. Needs core, header, ready, end, outcome, promote_due, session.
+-- Takes messages under a session's lease. Needs core, header, ready, end, limits, outcome, promote_due, session.
 
 -- A message that was lost before, or that runs at most once, comes alone: it must not take a batch to the grave.
 local function comes_alone(flags, tries)
@@ -40,75 +40,223 @@ local function unpop(key, ids)
     redis.call('LPUSH', key, unpack(reversed))
 end
 
--- Takes up to `n` messages (and about `bytes_max` bytes) from `queues`, the first queue first, the most urgent first
--- within each. Returns {moment of the next delayed message or -1, more, told, id, body, tries, id, body, tries, …}.
-local function take_batch(session, queues, n, bytes_max, now, want_told)
+-- How to take, as it stands in ARGV from `at` on (see `Session`): "fair" or "strict" · with which priority to begin, 0 for the most
+-- urgent · how many tasks have a rate limit · for each its name, how many µs lie between two starts, and by how many one may come
+-- early. Returns that, and where it ends.
+local function read_way(at)
+    local n, rates = tonumber(ARGV[at + 2]), nil
+    if n > 0 then
+        rates = {}
+        for i = at + 3, at + 2 + 3 * n, 3 do rates[ARGV[i]] = { interval = tonumber(ARGV[i + 1]), early = tonumber(ARGV[i + 2]) } end
+    end
+    return { fair = ARGV[at] == 'fair', begin = tonumber(ARGV[at + 1]), rates = rates }, at + 3 + 3 * n
+end
+
+local function rate_key(task)
+    return PREFIX .. 'rate:' .. task
+end
+
+-- The ready lists of `queue`, the most urgent first; with `begin` above 0, first one of them, each in its turn from the least urgent on.
+local function keys_in_order(queue, begin)
+    local keys = ready_keys(queue)
+    if begin > 0 and #keys > 1 then table.insert(keys, 1, table.remove(keys, #keys - (begin - 1) % #keys)) end
+    return keys
+end
+
+-- The lines of those that wait for their turn: queue → tasks.
+local function lines_of_turns()
+    local lines = {}
+    for _, member in ipairs(redis.call('SMEMBERS', TURNS)) do
+        local queue, task = string.match(member, '^(%S+) (.*)$')
+        lines[queue] = lines[queue] or {}
+        lines[queue][task] = true
+    end
+    return lines
+end
+
+local PARKED_MAX = 500 -- so many are put in line in one call; the rest in the next
+
+-- Takes up to `n` messages (and about `bytes_max` bytes) from `queues`, the most urgent first within each. "fair": each queue gives
+-- its share, and what is left over goes to those that have more; "strict": the first queue first.
+--
+-- A rate limit is kept here, where messages are taken: {ns}:rate:TASK is the moment in µs at which the next one would start if all
+-- were evenly spaced (GCRA); one may come a little early, so that short tasks still come in batches. One whose turn has not come goes
+-- to the end of its line, and is looked at again when its turn has come.
+--
+-- Returns {moment of the next delayed message or turn, or -1, more, told, place of the last queue that gave any, or 0, id, body, tries, …}.
+local function take_batch(session, queues, n, bytes_max, now, now_us, want_told, way)
     local told = want_told and {} or nil
-    local reply = { -1, 0, {} }
-    local held, bytes, alone, ended, has_suspect = {}, 0, false, 0, nil
+    local reply = { -1, 0, {}, 0 }
+    local held, bytes, alone, ended, has_suspect, full = {}, 0, false, 0, nil, false
     local taken_at, any_tries = string.format(' %.0f', now), redis.call('EXISTS', TRIES) == 1
-    for _, queue in ipairs(queues) do
+    local any_limits = redis.call('EXISTS', QUEUE_LIMITS, TURNS) > 0
+    local rates, lines, rooms, tats, parked = way.rates, any_limits and lines_of_turns() or {}, {}, {}, 0
+
+    local function next_at(moment)
+        if reply[1] < 0 or moment < reply[1] then reply[1] = moment end
+    end
+
+    -- How many runs of `task` may start now.
+    local function turns_left(task)
+        local rate = rates and rates[task]
+        if not rate then return math.huge end
+        if not tats[task] then
+            local tat = tonumber(redis.call('GET', rate_key(task)) or 0)
+            -- None is further ahead: either Redis' clock has stepped back, or the limit was lower.
+            if tat > now_us + rate.early + rate.interval then tat = now_us end
+            tats[task] = { at = math.max(tat, now_us) }
+        end
+        return math.max(0, math.floor((now_us + rate.early - tats[task].at) / rate.interval) + 1)
+    end
+
+    local function charge(task)
+        local tat = tats[task]
+        tat.at, tat.changed = tat.at + rates[task].interval, true
+    end
+
+    -- Whether `id`, of `task`, had to be put in line; else it may start.
+    local function has_to_wait(queue, task, id)
+        if not (rates and rates[task]) then return false end
+        local line = lines[queue] and lines[queue][task]
+        if not line and turns_left(task) > 0 then return false end
+        redis.call('RPUSH', turn_key(queue, task), id)
+        if not line then
+            redis.call('SADD', TURNS, queue .. ' ' .. task)
+            lines[queue] = lines[queue] or {}
+            lines[queue][task] = true
+            wake(queue) -- whoever else sleeps has to know when the next turn comes
+        end
+        parked = parked + 1
+        return true
+    end
+
+    -- Takes up to `quota` messages from the list `key` of `queue`; `line`: the task whose line it is. Returns how many, and whether
+    -- more are there.
+    local function take_list(key, queue, place, quota, line)
+        local passed, count = {}, 0
+        while count < quota and not full and bytes < bytes_max and not alone and ended < ENDED_MAX and parked < PARKED_MAX
+            and #passed < SUSPECTS_PASSED_MAX do
+            local ids = redis.call('LPOP', key, math.min(quota - count, CHUNK))
+            if not ids or #ids == 0 then break end
+            local bodies = redis.call('HMGET', MESSAGES, unpack(ids))
+            local tries = any_tries and redis.call('HMGET', TRIES, unpack(ids)) or {}
+            local back = {}
+            for i, id in ipairs(ids) do
+                local body = bodies[i]
+                if #back > 0 or alone or bytes >= bytes_max then
+                    back[#back + 1] = id
+                elseif body then
+                    local expires = expires_of(body)
+                    if expires > 0 and expires <= now then
+                        end_here(id, body, 'EXPIRED', '', now)
+                        ended = ended + 1
+                    else
+                        local flags, task = flags_of(body), rates and (line or task_of(body))
+                        local single, suspect = comes_alone(flags, tries[i]), is_suspect(tries[i])
+                        if suspect and has_suspect == nil then has_suspect = holds_suspect(session) end
+                        if suspect and has_suspect then
+                            passed[#passed + 1] = id
+                        elseif single and #held > 0 then
+                            back[#back + 1] = id
+                        elseif not rates or line or not has_to_wait(queue, task, id) then
+                            if rates and rates[task] then charge(task) end
+                            alone = single
+                            held[#held + 1] = id
+                            held[#held + 1] = place
+                            reply[#reply + 1] = id
+                            reply[#reply + 1] = body
+                            reply[#reply + 1] = tries[i] or ''
+                            bytes = bytes + #body
+                            count = count + 1
+                            -- Told once, however often it is tried.
+                            if flags >= FLAG_PING and is_pinged(flags) and not tries[i] then
+                                ping(parse(body).entry, 'start', id, nil, now)
+                            end
+                        end
+                    end
+                end
+            end
+            if #back > 0 then
+                unpop(key, back)
+                full = true
+            end
+        end
+        -- Suspects that this session may not have now are no reason to come again at once.
+        local more = #passed < SUSPECTS_PASSED_MAX and redis.call('EXISTS', key) == 1
+        if #passed > 0 then unpop(key, passed) end
+        return count, more
+    end
+
+    -- How many more may run of a queue with a limit to that; nil where there is none.
+    local function room_of(queue)
+        if rooms[queue] == nil then
+            local _, _, concurrency = limits_of(queue)
+            rooms[queue] = concurrency and ready_count(queue) > 0 and math.max(0, concurrency - held_of(queue)) or false
+        end
+        return rooms[queue] or nil
+    end
+
+    -- Takes up to `quota` messages of `queue`. Returns how many, and whether more could be taken.
+    local function take_queue(queue, quota)
+        local count, left_behind, place, room = 0, false, queue .. taken_at, any_limits and room_of(queue)
+        if room then quota = math.min(quota, room) end
+        for task in pairs(any_limits and lines[queue] or {}) do
+            local key = turn_key(queue, task)
+            local got = take_list(key, queue, place, math.min(quota - count, turns_left(task)), task)
+            count = count + got
+            if redis.call('EXISTS', key) == 0 then
+                redis.call('SREM', TURNS, queue .. ' ' .. task)
+                lines[queue][task] = nil
+            elseif turns_left(task) > 0 then
+                left_behind = true
+            end
+        end
+        for _, key in ipairs(keys_in_order(queue, way.begin)) do
+            local got, more = take_list(key, queue, place, quota - count, nil)
+            count, left_behind = count + got, left_behind or more
+        end
+        if room then
+            rooms[queue] = room - count
+            if room - count <= 0 then left_behind = false end -- whoever ends one of them wakes the next
+        end
+        return count, left_behind
+    end
+
+    local shares, left = way.fair and #queues > 1, {}
+    for i, queue in ipairs(queues) do
         local head = next_due_of(queue)
         if head and head <= now then
             promote_due(queue, now, math.max(64, n), told)
             head = next_due_of(queue)
         end
-        if head and (reply[1] < 0 or head < reply[1]) then reply[1] = head end
-        local left_behind, place = false, queue .. taken_at
-        for _, key in ipairs(ready_keys(queue)) do
-            local passed = {}
-            while n > 0 and bytes < bytes_max and not alone and ended < ENDED_MAX and #passed < SUSPECTS_PASSED_MAX do
-                local ids = redis.call('LPOP', key, math.min(n, CHUNK))
-                if not ids or #ids == 0 then break end
-                local bodies = redis.call('HMGET', MESSAGES, unpack(ids))
-                local tries = any_tries and redis.call('HMGET', TRIES, unpack(ids)) or {}
-                local back = {}
-                for i, id in ipairs(ids) do
-                    local body = bodies[i]
-                    if #back > 0 or alone or bytes >= bytes_max then
-                        back[#back + 1] = id
-                    elseif body then
-                        local expires = expires_of(body)
-                        if expires > 0 and expires <= now then
-                            end_here(id, body, 'EXPIRED', '', now)
-                            ended = ended + 1
-                        else
-                            local flags = flags_of(body)
-                            local single, suspect = comes_alone(flags, tries[i]), is_suspect(tries[i])
-                            if suspect and has_suspect == nil then has_suspect = holds_suspect(session) end
-                            if suspect and has_suspect then
-                                passed[#passed + 1] = id
-                            elseif single and #held > 0 then
-                                back[#back + 1] = id
-                            else
-                                alone = single
-                                held[#held + 1] = id
-                                held[#held + 1] = place
-                                reply[#reply + 1] = id
-                                reply[#reply + 1] = body
-                                reply[#reply + 1] = tries[i] or ''
-                                bytes = bytes + #body
-                                n = n - 1
-                                -- Told once, however often it is tried.
-                                if flags >= FLAG_PING and is_pinged(flags) and not tries[i] then
-                                    ping(parse(body).entry, 'start', id, nil, now)
-                                end
-                            end
-                        end
-                    end
-                end
-                if #back > 0 then
-                    unpop(key, back)
-                    n = 0
-                end
-            end
-            -- Suspects that this session may not have now are no reason to come again at once.
-            if not left_behind and #passed < SUSPECTS_PASSED_MAX and redis.call('EXISTS', key) == 1 then left_behind = true end
-            if #passed > 0 then unpop(key, passed) end
+        if head then next_at(head) end
+        local count
+        count, left[i] = take_queue(queue, shares and math.ceil(n / (#queues - i + 1)) or n)
+        n = n - count
+        if count > 0 then reply[4] = i end
+    end
+    for i, queue in ipairs(queues) do
+        if left[i] and shares and n > 0 and not full then
+            local count
+            count, left[i] = take_queue(queue, n)
+            n = n - count
         end
-        if left_behind then
+        if left[i] then
             reply[2] = 1
             wake(queue)
+        end
+        if rates and lines[queue] then
+            for task in pairs(lines[queue]) do
+                if rates[task] and turns_left(task) == 0 then
+                    next_at(math.ceil((tats[task].at - rates[task].early) / 1000))
+                end
+            end
+        end
+    end
+    for task, tat in pairs(tats) do
+        if tat.changed then
+            local ttl = string.format('%.0f', math.ceil((tat.at - now_us) / 1000) + 1000)
+            redis.call('SET', rate_key(task), string.format('%.0f', tat.at), 'PX', ttl)
         end
     end
     if #held > 2 * HELD_AS_LIST_MAX then held[2] = held[2] .. BLANKS end

@@ -10,9 +10,9 @@
 --       7 moment in ms (0: now) · 8 priority · 9 who calls: the same whenever it repeats the call · 10 a line for the audit log, or ""
 --       11 the dead letter that this run takes the place of, or ""
 -- Reply {"OK", ""}, {"AGAIN", ""}, {"GONE", ""} if there is no such dead letter, {"HELD", id of the holder}, or
---       {"UNIQUE", id of the run that has its key}
+--       {"UNIQUE", id of the run that has its key}, or {"FULL", how many wait in its queue and how many may: "100/100"}
 
---@include core header ready end outcome promote_due note
+--@include core header ready end limits outcome promote_due note
 
 local entry, force, id, body, queue, at = ARGV[2], ARGV[3] == '1', ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7])
 local h = parse(body)
@@ -23,6 +23,11 @@ if ARGV[11] ~= '' and not redis.call('ZSCORE', DEAD, ARGV[11]) then return { 'GO
 if h.overlap ~= ALLOW and not force then
     local taken, holder = slot_taken(entry, id, now)
     if taken then return { 'HELD', holder or '' } end
+end
+local length_max, overflow = limits_of(queue)
+if length_max and overflow == 'refuse' and not force and at <= now then
+    local n = ready_count(queue)
+    if n >= length_max then return { 'FULL', n .. '/' .. length_max } end
 end
 local unique_by = h.unique and not force and unique_holder(h.unique, id, now)
 if unique_by then return { 'UNIQUE', unique_by } end

@@ -79,7 +79,7 @@ def test_a_take_whose_reply_was_lost_is_given_back(bench: Bench) -> None:
     ids = bench.calls(2)
     session = bench.open()
     keys = (*bench.keys.core,)
-    bench.store.connection.run("take", keys, (session.id, 5, 1 << 20, 0, "q"))  # its reply never arrives
+    bench.store.connection.run("take", keys, (session.id, 5, 1 << 20, 0, "fair", 0, 0, "q"))  # its reply never arrives
     assert session.renew().went_back
     answer = session.reconcile([])
     assert sorted(answer.released) == sorted(ids)

@@ -99,7 +99,7 @@ def test_options_become_typed_values() -> None:
         ({"ignore_result": 1}, "ignore_result 1: expected True or False"),
         ({"serializer": "yaml"}, "serializer 'yaml': expected 'json', 'msgpack', 'pickle'; YAML is not spoken here"),
         ({"expires": 0}, "expires 0: a run that expires at once never starts"),
-        ({"rate_limit": "10/m"}, "rate_limit: this version does not limit the rate"),
+        ({"rate_limit": "fast"}, "rate_limit 'fast': expected a number of starts in a second"),
         ({"unique": 3}, "unique 3: expected True"),
         ({"exchange": "a b"}, "exchange 'a b': use 1–128 letters"),
         ({"overlap": "skip"}, "overlap: belongs to an entry: give it to @schedule or entry()"),
