@@ -28,9 +28,10 @@ import signal
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from types import FrameType
 
-from scheduler.errors import LeaseLostError, StoreError
+from scheduler.errors import LeaseLostError, RefusedError, StoreError
 from scheduler.log import event
 from scheduler.model import Ack, Message, Outcome
 from scheduler.notify import notify
@@ -42,6 +43,7 @@ from worker.hooks import Herald
 from worker.intake import Intake
 from worker.keeper import Keeper
 from worker.limits import StopNow
+from worker.orders import Running, Steering
 from worker.prefetch import Pace, task_of
 from worker.process import EXIT_OK, Heart, Setting, open_session, say_ready
 from worker.settle import Settlement
@@ -75,6 +77,9 @@ class Solo:
         self._running: Message | None = None
         self._last_s: dict[str, float] = {}
         self._patience: threading.Timer | None = None
+        self._queues = setting.queues
+        self._is_drained = False
+        self._steering = Steering(setting, keeper, signals, self._teller, self)
 
     def loop(self) -> int:
         """Work until asked to stop; the exit code."""
@@ -102,10 +107,68 @@ class Solo:
             self._close()
         return EXIT_OK
 
+    # ── orders ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether it takes nothing because of `drain`."""
+        return self._is_drained
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """Where it takes from, in this order."""
+        return self._queues
+
+    @property
+    def concurrency(self) -> int:
+        """How many tasks it runs at once."""
+        return 1
+
+    def drain(self) -> None:
+        """Take nothing more, and give back what waits here; it is heard between two tasks."""
+        self._is_drained = True
+        self._keeper.session.wake.close()  # a token that comes now is for others
+        self._settlement.back([message.id for message in self._waiting])
+        self._waiting.clear()
+
+    def resume(self) -> None:
+        """Take again."""
+        self._is_drained = False
+        self._intake.look_now()
+
+    def set_queues(self, queues: Sequence[str]) -> None:
+        """Take from these, in this order, from now on."""
+        self._queues = tuple(queues)
+        self._keeper.session.wake.close()  # it waits for tokens of the former ones
+        self._intake.look_now()
+
+    def set_concurrency(self, concurrency: int) -> None:
+        """Raises `RefusedError`."""
+        raise RefusedError(f"solo runs one task at once, not {concurrency}; start it with another pool")
+
+    def replace_children(self) -> None:
+        """Raises `RefusedError`."""
+        raise RefusedError("solo has no children; restart it")
+
+    def running(self) -> list[Running]:
+        """Nothing: while a task runs nobody asks."""
+        return []
+
+    def unstarted(self) -> int:
+        """How many messages it holds."""
+        return len(self._waiting)
+
+    def child_pids(self) -> list[int]:
+        """None."""
+        return []
+
+    # ── one turn ────────────────────────────────────────────────────────────────────────────────────────────────────
+
     def _turn(self) -> None:
         try:
             if self._keeper.away and not self._keeper.probe():
-                self._heart.beat(time.monotonic())
+                if not self._keeper.is_deaf:
+                    self._heart.beat(time.monotonic())
                 self._sleep()
                 return
             self._land()
@@ -182,35 +245,47 @@ class Solo:
             and self._intake.wants(now)
             and not self._keeper.due(now)
             and self._is_short(self._waiting[0])
-            and self._settlement.tell_ahead(self._keeper.session, take=quota, queues=self._setting.queues)
+            and self._settlement.tell_ahead(self._keeper.session, take=quota, queues=self._queues)
         )
 
     def _speak(self) -> None:
-        session, queues = self._keeper.session, self._setting.queues
+        session, queues = self._keeper.session, self._queues
+        if self._keeper.due(time.monotonic()):
+            # Before all else: a Redis that answers this and not the rest must still see that we live.
+            self._look_after()
         if self._settlement:
             answer = self._settlement.tell(session, take=self._quota, queues=queues)
             if answer is not None:
                 self._took(*answer)
         now = time.monotonic()
+        if self._is_drained:
+            return
         if not self._waiting and self._intake.wants(now):
             self._took(session.take(queues, self._quota()), now)
-        if self._keeper.due(now):
-            self._teller.tick()
-            kept = self._keeper.look_after(self._known)
-            self._drop(set(kept.abandoned))
-            for id_ in kept.cancels or ():
-                self._cancel(id_)
         if not self._waiting and not session.wake.armed and not self._intake.wants(time.monotonic()):
             session.wake.arm(queues)
 
+    def _look_after(self) -> None:
+        self._teller.tick()
+        kept = self._keeper.look_after(
+            self._known, state=self._steering.state, should_take=() if self._is_drained else self._queues
+        )
+        if kept.renewed:
+            self._heart.beat(time.monotonic())
+        self._drop(set(kept.abandoned))
+        for id_ in kept.cancels or ():
+            self._cancel(id_)
+        if kept.look_now:
+            self._intake.look_now()
+        self._steering.carry_out(kept.orders)
+
     def _quota(self) -> int:
-        return 0 if self._waiting else self._pace.quota(1)
+        return 0 if self._waiting or self._is_drained else self._pace.quota(1)
 
     def _took(self, taken: Taken, sent_mono_s: float) -> None:
         now = time.monotonic()
         self._keeper.learn(taken, sent_mono_s)
         self._intake.took(taken, sent_mono_s=sent_mono_s, got_mono_s=now)
-        self._heart.beat(now)
         if taken.fires:
             self._teller.fires(taken.fires)
         self._waiting.extend(taken.messages)
@@ -236,17 +311,19 @@ class Solo:
         if self._settlement and not self._keeper.away:
             return
         moments = [self._keeper.next_mono_s]
-        readers = [self._signals.fileno()]
-        wake = self._keeper.session.wake
-        if not self._keeper.away:
+        wake, bell = self._keeper.session.wake, self._keeper.session.bell
+        wake_fd = wake.fileno() if wake.armed else -1
+        bell_fd = bell.fileno() if bell.armed else -1
+        if not self._keeper.away and not self._is_drained:
             if self._intake.wants(now):
                 return
             if self._intake.due_mono_s is not None:
                 moments.append(self._intake.due_mono_s)
-            if wake.armed:
-                readers.append(wake.fileno())
+        readers = [fd for fd in (self._signals.fileno(), wake_fd, bell_fd) if fd >= 0]
         ready, _, _ = select.select(readers, [], [], max(0.0, min(moments) - now))
-        if wake.armed and len(readers) > 1 and readers[1] in ready:
+        if bell_fd in ready:
+            self._keeper.ring()
+        if wake_fd in ready:
             self._intake.look_now()
             wake.read()
         self._signals.drain()

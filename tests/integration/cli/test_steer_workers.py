@@ -218,3 +218,23 @@ def test_children_are_replaced_on_demand(lab: Lab, steer: Callable[..., Said]) -
     assert lab.value(running) == "held"
     wait_until(lambda: len(now := pids()) == 2 and not now & before, what="two new children")
     assert lab.value(lab.send("add", 1, 1)) == 2
+
+
+def test_solo_hears_orders_between_its_tasks(lab: Lab, steer: Callable[..., Said]) -> None:
+    """It cannot grow, and says so; while a task runs it cannot answer, and that is said, too."""
+    lab.worker("-n", "w", "--pool", "solo")
+    lab.value(lab.send("add", 1, 1))
+    assert "draining, nothing runs" in steer("worker", "drain", "w").out
+    id_ = lab.send("add", 1, 2, queue="mail")
+    assert "taking from default, mail" in steer("worker", "queues", "add", "w", "mail").out
+    assert (one(steer, "w")["state"], lab.ready("mail")) == ("draining", 1)
+    assert "taking again, nothing runs" in steer("worker", "resume", "w").out
+    assert lab.value(id_) == 3
+    refused = steer("worker", "grow", "w")
+    assert (refused.code, "solo runs one task at once" in refused.out) == (4, True)
+    lab.send("hold", lab.path("held"), lab.path("go"))
+    lab.wait_lines("held", 1)
+    said = steer("worker", "drain", "w", "--timeout", "300ms")
+    assert (said.code, "in solo a running task keeps it from answering" in said.err) == (5, True)
+    lab.let_go()
+    assert steer("worker", "stop", "w", "--wait").code == 0
