@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from scheduler.app import App, Celery
     from scheduler.context import Request
     from scheduler.declare import entry, schedule, task
-    from scheduler.errors import Ignore, Reject, Retry, SchedError, SoftTimeLimitExceeded
+    from scheduler.errors import Ignore, Reject, Retry, SchedError, SoftTimeLimitExceeded, TimeLimitExceeded
     from scheduler.exchange import Exchange, Queue, binding
     from scheduler.log import get_task_logger
     from scheduler.proxies import current_app, current_task, shared_task
@@ -44,6 +44,7 @@ __all__ = [
     "Signature",
     "SoftTimeLimitExceeded",
     "Task",
+    "TimeLimitExceeded",
     "between",
     "binding",
     "crontab",
@@ -77,6 +78,7 @@ _HOMES = {
     "Signature": "scheduler.signatures",
     "SoftTimeLimitExceeded": "scheduler.errors",
     "Task": "scheduler.task",
+    "TimeLimitExceeded": "scheduler.errors",
     "between": "scheduler.timing",
     "binding": "scheduler.exchange",
     "crontab": "scheduler.timing",

@@ -28,6 +28,7 @@ Every error that Steadybeat raises, as one tree.
     │  ├─ ExpiredError               the message expired before it could start
     │  ├─ RevokedError               the run was cancelled
     │  └─ TaskFailedError            the task failed with an exception this process cannot rebuild
+    ├─ TimeLimitExceeded             the task ran longer than its `time_limit`, and was ended; also a TimeoutError
     ├─ NotFoundError                 no entry, run, queue or worker of that name
     └─ RefusedError                  a command that must not be carried out now (overlap, a clash of names, …)
        └─ QueueFullError             a queue with a bound (`max_length`) that takes no more
@@ -195,6 +196,10 @@ class TaskFailedError(ResultError):
         self.type_name = type_name
         self.traceback = traceback
         super().__init__(f"{type_name}: {message}" if message else type_name)
+
+
+class TimeLimitExceeded(SchedError, TimeoutError):  # noqa: N818 - Celery's name
+    """The task ran longer than its `time_limit`, and was ended: a process was killed, or a coroutine cancelled."""
 
 
 class NotFoundError(SchedError):

@@ -8,8 +8,6 @@ Each is what is really raised here where Celery raises its own of that name; tho
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from scheduler.errors import (
     ConfigError,
     Ignore,
@@ -21,12 +19,10 @@ from scheduler.errors import (
     SoftTimeLimitExceeded,
     StoreUnavailableError,
     TaskSignal,
+    TimeLimitExceeded,
     UnknownTaskError,
 )
 from scheduler.task import MaxRetriesExceededError
-
-if TYPE_CHECKING:
-    from worker.limits import TimeLimitExceeded
 
 __all__ = [
     "CeleryError",
@@ -53,12 +49,3 @@ TaskError = SchedError
 TaskPredicate = TaskSignal
 TaskRevokedError = RevokedError
 TimeoutError = ResultTimeoutError
-
-
-def __getattr__(name: str) -> Any:
-    if name == "TimeLimitExceeded":
-        # A package beside ours, which whoever only calls tasks need not load.
-        from importlib import import_module  # noqa: PLC0415
-
-        return import_module("worker.limits").TimeLimitExceeded
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,12 +16,11 @@ import time
 
 from scheduler.model import Message, State
 from scheduler.server_clock import ServerClock
-from scheduler.timing.duration import format_duration
 from scheduler.wire import FLAG_EARLY, FLAG_IGNORE_RESULT, run_options
 from worker.execute import header_of
 from worker.frames import Retried
 from worker.hand import Killed, Running
-from worker.limits import TimeLimitExceeded
+from worker.limits import over_limit
 from worker.outcome import Written, ended, error_line, failed, retry_record
 from worker.process import Setting
 from worker.retry import decide
@@ -74,7 +73,7 @@ class Aftermath:
         message = running.message
         header = header_of(message)
         options = self._setting.tasks[header.task].options.merged(run_options(message.body))
-        error = TimeLimitExceeded(format_duration(options.time_limit_ms or 0))
+        error = over_limit(header.task, options.time_limit_ms or 0)
         again = decide(error, options, attempt=message.attempt, chance=1.0)
         if again is None:
             self._settlement.ended([failed(header, self._written(running), error)])

@@ -25,10 +25,9 @@ from typing import Any
 
 from scheduler.log import event
 from scheduler.model import Message
-from scheduler.timing.duration import format_duration
 from worker.coroutine import Awaited, soft_error, terminated_error
 from worker.execute import Executor
-from worker.limits import TimeLimitExceeded, soft_limit_text
+from worker.limits import over_limit, soft_limit_text
 from worker.manychild import READ_BYTES, ManyChild
 from worker.prefetch import task_of
 from worker.threads import Threads
@@ -198,7 +197,7 @@ class _Run:
             error = soft_error(soft_limit_text(soft_ms))
             self._timers.append(self._loop.call_later(soft_ms / 1000, awaited.interrupt, error))
         if self._hard_limit_ms:
-            over = TimeLimitExceeded(format_duration(self._hard_limit_ms))
+            over = over_limit(self.name, self._hard_limit_ms)
             self._timers.append(self._loop.call_later(self._hard_limit_ms / 1000, self.break_off, over))
 
 

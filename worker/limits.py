@@ -12,13 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from scheduler.errors import SoftTimeLimitExceeded
+from scheduler.errors import SoftTimeLimitExceeded, TimeLimitExceeded
 from scheduler.timing.duration import format_duration
 from worker.coroutine import KeptLoops, soft_error
-
-
-class TimeLimitExceeded(TimeoutError):  # noqa: N818 - Celery's name
-    """The task ran longer than its `time_limit`, and its process was killed."""
 
 
 class StopNow(BaseException):
@@ -60,6 +56,11 @@ class Alarm:
             running = False
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
+
+
+def over_limit(task: str, limit_ms: int) -> TimeLimitExceeded:
+    """What a run of *task* ends with that was ended after *limit_ms*."""
+    return TimeLimitExceeded(f"task {task!r}: time limit of {format_duration(limit_ms)} exceeded")
 
 
 def soft_limit_text(limit_ms: int) -> str:

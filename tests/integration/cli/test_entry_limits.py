@@ -86,7 +86,8 @@ def test_what_an_entry_says_of_its_runs_overrides_its_task(service: Config, sche
         return run, msgspec.json.decode(record.result)
 
     run, failure = ended("killed")
-    assert (failure["type"], failure["message"], run.attempt) == ("TimeLimitExceeded", "300ms", 1)
+    assert (failure["type"], run.attempt) == ("TimeLimitExceeded", 1)
+    assert failure["message"].endswith("time limit of 300ms exceeded")
     assert 300 <= run.finished_ms - run.started_ms < 2_000
     _, failure = ended("told")
     assert failure["type"] == "SoftTimeLimitExceeded"
@@ -97,7 +98,8 @@ def test_what_an_entry_says_of_its_runs_overrides_its_task(service: Config, sche
     assert (run.state, result) == ("SUCCESS", "slept")
     assert [ended(name)[0].attempt for name in ("never-again", "as-the-task-says", "often")] == [1, 2, 4]
     run, failure = ended("killed-twice")
-    assert (run.attempt, failure["type"], failure["message"]) == (2, "TimeLimitExceeded", "200ms")
+    assert (run.attempt, failure["type"]) == (2, "TimeLimitExceeded")
+    assert failure["message"].endswith("time limit of 200ms exceeded")
     for name, attempts in (("insists-once", 2), ("insists-thrice", 4)):
         run, failure = ended(name)
         assert (run.attempt, failure["type"]) == (attempts, "KeyError")
@@ -137,4 +139,4 @@ def test_a_fire_carries_what_its_entry_says(config: Config, store: Store, tmp_pa
         worker.kill()
         beat.kill()
     assert run.due_ms
-    assert run.error == "TimeLimitExceeded: 150ms"
+    assert run.error.endswith("time limit of 150ms exceeded")

@@ -43,7 +43,7 @@ def test_a_hard_limit_kills_one_child_and_its_programs(lab: Lab) -> None:
     began = time.monotonic()
     messages = [lab.message("hang", lab.path("pid")), lab.message("add", 1, 2)]
     hung, behind = lab.send_all(messages)
-    assert lab.error(hung) == ("TimeLimitExceeded", "300ms")
+    assert lab.error(hung) == ("TimeLimitExceeded", "task 't.hang': time limit of 300ms exceeded")
     assert time.monotonic() - began < 5
     assert lab.value(behind) == 3
     pid = int(lab.lines("pid")[0])
