@@ -99,7 +99,6 @@ class _Load:
         self.imports = tuple(dict.fromkeys(imports))
         self.app = app
         self.home = Home(lambda: config)
-        self.router = self.home.router
         self.declarations = Declarations(self.home)
         self.declarations.folder = self.base
         self.importing = Importing(folder)
@@ -128,6 +127,8 @@ class _Load:
         for name in (*self._modules(), *self.imports):
             self.importing.import_module(name)
         self._merge_apps()
+        # Not before: routes may be callables of the folder, or of a module beside it.
+        self.router = self.home.router
         assert current() is self.declarations, "a schedule file must not replace the collector"
         self._settle_tasks()
         entries = self._resolve_all()

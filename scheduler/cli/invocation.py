@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -87,9 +88,12 @@ class Invocation:
 
     @cached_property
     def home(self) -> Home:
-        """Where calls of tasks are sent from."""
+        """Where calls of tasks are sent from. Callables that `routes` names are found beside the schedule files, as in workers."""
         from scheduler.home import Home  # noqa: PLC0415
 
+        beside = str(self.config.schedules.parent)
+        if not isinstance(self.config.routes, Mapping) and beside not in sys.path:
+            sys.path.append(beside)  # at the end, so that nothing of ours is shadowed
         return Home(lambda: self.config, role="cli")
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import msgspec
@@ -84,6 +85,26 @@ def test_a_call_may_go_by_an_exchange(sched: Sched, store: Store) -> None:
     said = sched("call", "t.f", "--exchange", "midia")
     assert said.code == 2
     assert "bound to exchange 'midia', and the message would be lost; did you mean 'media'? Bound are: " in said.err
+
+
+def test_a_call_is_routed_by_a_callable_of_the_folder(
+    sched: Sched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a worker would do it; a command that routes nothing needs it not."""
+    monkeypatch.setenv("SCHED_SCHEDULES", str(tmp_path / "schedules"))
+    monkeypatch.setenv("SCHED_ROUTES", "my_ways.here:route")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "my_ways").mkdir()
+    (tmp_path / "my_ways" / "here.py").write_text("def route(name, args, *_, **__):\n    return f'size-{args[0]}'\n")
+    assert sched("call", "t.f", "-a", "[7]", "-o", "json").data["queue"] == "size-7"
+    monkeypatch.setenv("SCHED_ROUTES", "my_ways.there:route")
+    said = sched("call", "t.f", "-a", "[7]")
+    assert said.code == 2
+    assert (
+        "routes 'my_ways.there:route': cannot be imported as module:function: No module named 'my_ways.there'"
+        in said.err
+    )
+    assert sched("queues").code == 0
 
 
 @pytest.mark.usefixtures("declared")

@@ -13,6 +13,7 @@ import pytest
 
 from scheduler.app import App
 from scheduler.config import Config
+from scheduler.errors import ConfigError
 from scheduler.exchange import Exchange, Queue
 from scheduler.loader import Loaded, load
 from scheduler.model import Catchup, Origin, Overlap
@@ -330,6 +331,27 @@ def test_an_entry_may_go_by_an_exchange_that_leads_to_one_queue(write: Write) ->
     assert {entry.name: entry.queue for entry in loaded.registry.entries.values()} == {
         "own": "video", "tasks": "video", "named": "default", "a.routed": "audit",
     }  # fmt: skip
+
+
+def test_routes_may_be_a_callable_of_the_folder(write: Write) -> None:
+    """Settings are text; the code of a service lies there."""
+    folder = write(
+        ways="def route(name, args, kwargs, options, task=None, **kw):\n    return 'big' if task.fn.__doc__ else None\n",
+        a="""
+        from scheduler import every, schedule
+
+        @schedule(every("5s"))
+        def f():
+            "Large."
+
+        @schedule(every("5s"))
+        def g(): ...
+        """,
+    )
+    loaded = load(folder, Config(routes="schedules.ways:route"))
+    assert [entry.queue for entry in loaded.registry.entries.values()] == ["big", "default"]
+    with pytest.raises(ConfigError, match=r"routes 'schedules.ways:rout': cannot be imported as module:function"):
+        load(folder, Config(routes="schedules.ways:rout"))
 
 
 def test_an_entry_whose_exchange_leads_to_several_queues_is_refused(write: Write) -> None:
