@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from tests.integration.worker.lab import Lab, lives
+from tests.integration.worker.lab import Lab, family, lives
 from tests.support.wait import wait_until
 
 
@@ -77,3 +77,76 @@ def test_behind_a_long_task_nothing_waits(lab: Lab) -> None:
     first.terminate()
     assert first.wait() == 0
     assert sorted(map(int, lab.lines("notes"))) == list(range(50))
+
+
+def test_a_hard_limit_ends_a_task_that_is_deep_in_c(lab: Lab) -> None:
+    """No instruction of Python runs, so the soft limit finds no place. The supervisor kills that child, and no other."""
+    lab.write("""
+        @task(time_limit="400ms", soft_time_limit="100ms")
+        def computes(path):
+            mark(path)
+            try:
+                sum(range(10**13))
+            except SoftTimeLimitExceeded:
+                mark(path, "never")
+    """)
+    worker = lab.worker("-c", "2")
+    beside = lab.send("hold", lab.path("held"), lab.path("go"))
+    lab.wait_lines("held", 1)
+    assert lab.error(lab.send("computes", lab.path("began"))) == ("TimeLimitExceeded", "400ms")
+    assert lab.lines("began") == ["x"]
+    lab.let_go()
+    assert lab.value(beside) == "held"
+    assert lab.run(beside).attempt == 1
+    assert not worker.told.all("child.died")
+
+
+def test_a_soft_limit_interrupts_what_waits_in_c(lab: Lab) -> None:
+    """In prefork the alarm reaches sleeps, locks and regular expressions: Python looks at signals there."""
+    lab.write("""
+        import re, threading
+
+        @task(soft_time_limit="100ms")
+        def waits(how):
+            try:
+                if how == "regex":
+                    re.match(r"(a+)+$", "a" * 60 + "b")
+                elif how == "lock":
+                    lock = threading.Lock()
+                    lock.acquire()
+                    lock.acquire()
+                else:
+                    time.sleep(60)
+            except SoftTimeLimitExceeded:
+                return how
+    """)
+    lab.worker()
+    for how in ("regex", "lock", "sleep"):
+        assert lab.value(lab.send("waits", how)) == how
+
+
+def test_a_soft_limit_interrupts_waiting_for_a_program(lab: Lab) -> None:
+    """`subprocess.run` kills its program on the way out, the task cleans up, and its child is good for the next one."""
+    lab.write("""
+        import subprocess
+
+        @task(soft_time_limit="200ms")
+        def waits(path):
+            try:
+                subprocess.run(["sleep", "60"])
+            except SoftTimeLimitExceeded:
+                mark(path, str(os.getpid()))
+                raise
+            finally:
+                mark(path, "cleaned up")
+
+        @task
+        def pid():
+            return os.getpid()
+    """)
+    lab.worker()
+    assert lab.error(lab.send("waits", lab.path("end")))[0] == "SoftTimeLimitExceeded"
+    child, cleaned = lab.lines("end")
+    assert cleaned == "cleaned up"
+    assert lab.value(lab.send("pid")) == int(child)
+    assert not [pid for pid in family(int(child))[1:] if lives(pid)]
