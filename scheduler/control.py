@@ -40,7 +40,7 @@ _UNTOLD = {
     "hello": "workers do not know each other",
     "memdump": "`sched workers` shows the memory of each",
     "memsample": "`sched workers` shows the memory of each",
-    "objgraph": "`sched worker inspect NAME --stacks` shows where its tasks are",
+    "objgraph": "`sched inspect NAME --stacks` shows where its tasks are",
     "revoked": "revocations stand on Redis with the runs: AsyncResult(id).state, `sched runs --state revoked`",
 }
 
