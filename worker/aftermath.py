@@ -51,14 +51,15 @@ class Aftermath:
                 ids.append(message.id)
         self._settlement.back(ids)
 
-    def died(self, running: Running, killed: Killed | None) -> None:
-        """The child that ran this is dead; *killed*: by us."""
+    def died(self, running: Running, killed: Killed | None, how: str) -> None:
+        """The child that ran this is dead; *killed*: by us; *how*, for people."""
         message = running.message
         if killed is None:
-            self._settlement.back([message.id], lost=True)
+            self._settlement.back([message.id], lost=True, how=how)
         elif killed.id != message.id:
             # We killed the child over another message, or to stop. What was acknowledged early must not run twice.
-            self._settlement.back([message.id], lost=bool(header_of(message).flags & FLAG_EARLY))
+            lost = bool(header_of(message).flags & FLAG_EARLY)
+            self._settlement.back([message.id], lost=lost, how=f"it was killed ({killed.why})")
         elif killed.why == "time_limit":
             self._over_limit(running)
         elif killed.why == "cancel":

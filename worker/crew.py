@@ -373,7 +373,7 @@ class Crew:
         fall = hand.fall()
         self._aftermath.back(fall.unstarted)
         for running in fall.running:
-            self._aftermath.died(running, fall.killed_for)
+            self._aftermath.died(running, fall.killed_for, _how(died.status))
         if fall.killed_for is None and not hand.hung_up_mono_s:
             _tell_death(died, hand, fall)
         self._empty(seat, hand, fall, time.monotonic())

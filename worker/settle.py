@@ -30,9 +30,9 @@ class GivenBack(tuple[str, ...]):
 
 
 class Lost(tuple[str, ...]):
-    """Ids whose child died with them."""
+    """Ids whose child died with them, and how it died."""
 
-    __slots__ = ()
+    how: str = ""
 
 
 class Settlement:
@@ -60,10 +60,18 @@ class Settlement:
         """These runs have ended."""
         self._outcomes.extend(outcomes)
 
-    def back(self, ids: Sequence[str], *, lost: bool = False) -> None:
-        """These were not started; or, *lost*, their child died with them. The last go first: each goes before all others."""
+    def back(self, ids: Sequence[str], *, lost: bool = False, how: str = "") -> None:
+        """
+        These were not started; or, *lost*, their child died with them. The last go first: each goes before all others.
+
+        Args:
+            how: It died, for people.
+        """
         for at in reversed(range(0, len(ids), BATCH_MAX)):
-            self._others.append((Lost if lost else GivenBack)(ids[at : at + BATCH_MAX]))
+            some = (Lost if lost else GivenBack)(ids[at : at + BATCH_MAX])
+            if isinstance(some, Lost):
+                some.how = how
+            self._others.append(some)
 
     def later(self, others: Iterable[Retried | Released]) -> None:
         """These run again after a while."""
@@ -116,7 +124,8 @@ class Settlement:
                 session.release([other.id], delay_ms=other.delay_ms)
                 self._teller.released(other)
             else:
-                session.release(list(other), lost=isinstance(other, Lost))
+                how = other.how if isinstance(other, Lost) else ""
+                session.release(list(other), lost=isinstance(other, Lost), how=how)
             self._others.popleft()
         while self._outcomes:
             batch = self._next_batch()

@@ -45,7 +45,8 @@ def test_a_poison_message_takes_nobody_with_it(lab: Lab) -> None:
     after = [lab.message("note", lab.path("notes"), n) for n in range(20, 40)]
     ids = lab.send_all([*before, poison, *after])
     kind, message = lab.error(poison.id)
-    assert (kind, message) == ("LostError", "its worker died 5 times while it ran")
+    assert kind == "LostError"
+    assert message.startswith("its worker died 5 times while it ran (the last time: ")
     wait_until(lab.is_empty)
     assert all(lab.ended(id_).state == "SUCCESS" for id_ in ids if id_ != poison.id)
     assert lab.dead() == [poison.id]
