@@ -210,7 +210,7 @@ def chosen_queues(
         ConfigError: A name cannot be used, is not declared and must be, or nothing is left.
     """
     named = queue_names(config, take, flag="-Q")
-    without = queue_names(config, exclude, flag="-X", strict=False)
+    without = queue_names(config, exclude, flag="-X")
     found = named or config.queue_names or _named_queues(config, tasks, entries)
     left = tuple(name for name in dict.fromkeys(found) if name not in without)
     if not left:
@@ -220,15 +220,12 @@ def chosen_queues(
     return left
 
 
-def queue_names(
-    config: Config, given: Sequence[str] | str | None, *, flag: str = "", strict: bool = True
-) -> tuple[str, ...]:
+def queue_names(config: Config, given: Sequence[str] | str | None, *, flag: str = "") -> tuple[str, ...]:
     """
     The names that somebody wrote, ``"a,b"`` or a list, each once.
 
     Args:
         flag: Where; begins each complaint.
-        strict: Whether each must be one that may be named.
 
     Raises:
         ConfigError: A name cannot be one of a queue, or is not declared and must be; all complaints at once.
@@ -236,7 +233,7 @@ def queue_names(
     parts = given.split(",") if isinstance(given, str) else given or ()
     names = tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
     complaints = [complaint for name in names if (complaint := queue_complaint(name))]
-    if strict and not complaints and not config.create_missing_queues:
+    if not complaints and not config.create_missing_queues:
         router = Router(config)
         for name in names:
             try:

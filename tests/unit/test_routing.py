@@ -253,5 +253,7 @@ def test_a_worker_without_any_queue_does_not_start() -> None:
     strict = Config(queues=DECLARED, create_missing_queues=False)
     with pytest.raises(ConfigError, match=r"-Q: queue 'mial' is not declared, .*did you mean 'mail'"):
         chosen_queues(strict, take="mial")
+    with pytest.raises(ConfigError, match="-X: queue 'mial' is not declared"):
+        chosen_queues(strict, exclude="mial")
     with pytest.raises(ConfigError, match="add_consumer: queue 'mial' is not declared"):
         queue_names(strict, "mial", flag="add_consumer")
