@@ -20,14 +20,16 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, 
 
 from scheduler.config import Config
 from scheduler.errors import FencedError, LeaseLostError
+from scheduler.exchange import Queue
 from scheduler.fires import FireMaker, schedule_of
 from scheduler.model import Catchup, Entry, Outcome, Overlap, ResultRecord, Run, Skip
+from scheduler.rate import Rate
 from scheduler.store import Store, open_store
 from scheduler.store.backfill import Backfill, BackfillRun
-from scheduler.store.queues import CancelReply, NewMessage
-from scheduler.store.sessions import Session, WorkerInfo
+from scheduler.store.queues import CancelReply, NewMessage, Unique
+from scheduler.store.sessions import Session, Way, WorkerInfo
 from scheduler.timing import every
-from scheduler.wire import Header, Payload, encode_body, new_id
+from scheduler.wire import Header, Payload, decode_header, encode_body, new_id
 from tests.support.server import ValkeyServer
 
 QUEUES = ("a", "b")
@@ -37,6 +39,9 @@ ENTRIES = {
     "queue": Overlap.QUEUE,
     "replace": Overlap.REPLACE,
 }
+UNIQUE = "3600000 t.x:acme"
+"""The unique key that some calls and the fires of one entry share."""
+SLOW = {"t.slow": Rate(1, 3_600)}
 LATE_LIMIT_MS = 60_000
 HOUR_MS = 3_600_000
 PICK = st.integers(0, 2**16)
@@ -51,6 +56,7 @@ class Seen(NamedTuple):
 
     bodies: set[str]
     places: list[str]
+    unique: str
     waiting: dict[str, str]
     lines: dict[str, list[str]]
     slots: dict[str, str]
@@ -89,6 +95,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.counters: dict[str, int] = {}
         for name in ENTRIES:
             self._put(name, every("1h"))
+        self.store.limits.tell([Queue("b", concurrency=2)])
         self._elect()
 
     def teardown(self) -> None:
@@ -102,18 +109,34 @@ class StoreMachine(RuleBasedStateMachine):
         priority=st.sampled_from((0, 0, 5, 9)),
         delay_ms=st.sampled_from((None, None, -5_000, HOUR_MS)),
         expired=st.booleans(),
+        task=st.sampled_from(("t.x", "t.slow")),
     )
-    def enqueue(self, queue: str, n: int, priority: int, delay_ms: int | None, expired: bool) -> None:
+    def enqueue(self, *, queue: str, n: int, priority: int, delay_ms: int | None, expired: bool, task: str) -> None:
         now_ms = int(self.store.queues.time_ms())
         at_ms = 0 if delay_ms is None else now_ms + delay_ms
         messages = []
         for _ in range(n):
-            header = Header(task="t.x", queue=queue, priority=priority, expires_ms=now_ms - 1 if expired else 0)
+            header = Header(task=task, queue=queue, priority=priority, expires_ms=now_ms - 1 if expired else 0)
             messages.append(NewMessage(new_id(), encode_body(header, Payload()), queue, at_ms, priority))
         call_id = new_id()
         assert self.store.queues.enqueue(messages, call_id=call_id) == [True] * n
         self.born |= {message.id: None for message in messages}
         self.calls.append((messages, call_id))
+
+    @rule(queue=st.sampled_from(QUEUES), delay_ms=st.sampled_from((0, 0, HOUR_MS)))
+    def enqueue_unique(self, queue: str, delay_ms: int) -> None:
+        """Accepted exactly if nobody alive has the key; else it is told who has it."""
+        holder = self._look().unique
+        header = Header(task="t.x", queue=queue, unique=UNIQUE)
+        at_ms = int(self.store.queues.time_ms()) + delay_ms if delay_ms else 0
+        message = NewMessage(new_id(), encode_body(header, Payload()), queue, at_ms, unique=True)
+        call_id = new_id()
+        answer = self.store.queues.enqueue([message], call_id=call_id)
+        assert answer == [not holder]
+        assert answer.refusals == ({0: Unique(holder)} if holder else {})
+        if not holder:
+            self.born[message.id] = None
+        self.calls.append(([message], call_id))
 
     @rule(which=PICK)
     def repeat_a_call(self, which: int) -> None:
@@ -278,9 +301,10 @@ class StoreMachine(RuleBasedStateMachine):
 
     # ── workers ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    @rule(target=sessions)
-    def open(self) -> Session:
-        session = self.store.sessions.open(WorkerInfo(name="w"))
+    @rule(target=sessions, limits=st.booleans())
+    def open(self, limits: bool) -> Session:
+        """Some know that a task has a rate limit, some (of another version) do not."""
+        session = self.store.sessions.open(WorkerInfo(name="w"), way=Way(rates=SLOW if limits else {}))
         self.live[session] = set()
         return session
 
@@ -300,8 +324,7 @@ class StoreMachine(RuleBasedStateMachine):
             return
         mine = self._some(self.live[session], which)
         theirs = self._one(self._bodies() - self.live[session], which)
-        entries = {id_: self._entry_of(id_) for id_ in mine}
-        outcomes = [self._outcome(id_, entries.get(id_, ""), dead) for id_ in (*mine, *theirs)]
+        outcomes = [self._outcome(id_, dead) for id_ in (*mine, *theirs)]
         finished = session.finish(outcomes, take=take, queues=QUEUES)
         assert finished.refused == theirs, "only the holder's outcome is written"
         self.live[session] -= set(mine)
@@ -372,6 +395,7 @@ class StoreMachine(RuleBasedStateMachine):
         seen = self._look()
         self.every_message_is_in_exactly_one_place(seen)
         self.every_message_ends_once(seen)
+        self.a_unique_key_belongs_to_a_live_run(seen)
         self.a_slot_belongs_to_a_live_run_or_will_be_found_free(seen)
         self.counters_only_grow(seen)
 
@@ -389,6 +413,10 @@ class StoreMachine(RuleBasedStateMachine):
         runs = Counter(run["id"] for run in seen.runs if run.get("id") and run["id"] not in self.rearmed)
         assert {id_: n for id_, n in runs.items() if n != 1} == {}, "ended more than once"
         assert set(runs) & seen.bodies == set(), "ended and alive"
+
+    def a_unique_key_belongs_to_a_live_run(self, seen: Seen) -> None:
+        """Every ending frees it."""
+        assert not seen.unique or seen.unique in seen.bodies, "the unique key leaks"
 
     def a_slot_belongs_to_a_live_run_or_will_be_found_free(self, seen: Seen) -> None:
         """Every ending frees it."""
@@ -430,20 +458,19 @@ class StoreMachine(RuleBasedStateMachine):
     def _entry(self, name: str, schedule: Any) -> Entry:
         overlap = ENTRIES[name]
         catchup = Catchup.ALL if overlap is Overlap.ALLOW else Catchup.LATEST
-        return Entry(name=name, task="t.x", schedule=schedule.as_data(), queue="a", overlap=overlap, catchup=catchup)
+        return Entry(
+            name=name, task="t.x", schedule=schedule.as_data(), queue="a", overlap=overlap, catchup=catchup,
+            unique=UNIQUE if name == "queue" else "",
+        )  # fmt: skip
 
     def _put(self, name: str, schedule: Any) -> None:
         self.store.registry.put(self._entry(name, schedule))
 
-    def _entry_of(self, id_: str) -> str:
-        from scheduler.wire import decode_header  # noqa: PLC0415
-
+    def _outcome(self, id_: str, dead: bool) -> Outcome:
         body = self.store.queues.body(id_)
-        return decode_header(body)[0].entry if body else ""
-
-    def _outcome(self, id_: str, entry: str, dead: bool) -> Outcome:
-        run = msgspec.json.encode(Run(id=id_, entry=entry, state="SUCCESS"))
-        return Outcome(id_, RESULT, 60_000, run, entry, "SUCCESS", dead)
+        header = decode_header(body)[0] if body else Header(task="", queue="")
+        run = msgspec.json.encode(Run(id=id_, entry=header.entry, state="SUCCESS"))
+        return Outcome(id_, RESULT, 60_000, run, header.entry, "SUCCESS", dead, unique=header.unique)
 
     def _call(self, *command: Any) -> Any:
         return self.store.connection.call(*command)
@@ -455,10 +482,12 @@ class StoreMachine(RuleBasedStateMachine):
         keys = self.keys
         places: list[tuple[str | int, ...]] = [("ZRANGE", keys.delayed(queue), 0, -1) for queue in QUEUES]
         places += [("LRANGE", keys.ready(queue, level), 0, -1) for queue in QUEUES for level in range(10)]
+        places += [("LRANGE", keys.turn(queue, "t.slow"), 0, -1) for queue in QUEUES]
         places += [("HKEYS", keys.held(session.id)) for session in (*self.live, *self.lost)]
-        bodies, waiting, slots, counters, runs, *found = self.store.connection.pipeline(
+        bodies, unique, waiting, slots, counters, runs, *found = self.store.connection.pipeline(
             [
                 ("HKEYS", keys.messages),
+                ("GET", keys.unique(UNIQUE)),
                 *(("HGETALL", key) for key in (keys.waiting, keys.slots, keys.sessions)),
                 ("LRANGE", keys.runs, 0, -1),
                 *(("ZRANGE", keys.line(entry), 0, -1) for entry in ENTRIES),
@@ -470,6 +499,7 @@ class StoreMachine(RuleBasedStateMachine):
         return Seen(
             bodies={id_.decode() for id_ in bodies},
             places=[*(id_.decode() for ids in found for id_ in ids), *waits.values()],
+            unique=(unique or b"").decode(),
             waiting=waits,
             lines={entry: [id_.decode() for id_ in line] for entry, line in lines.items()},
             slots=_texts(slots),
