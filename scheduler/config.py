@@ -31,6 +31,7 @@ from scheduler.exchange import (
     read_queue,
 )
 from scheduler.nearest import nearest
+from scheduler.rate import Rate, read_rate
 from scheduler.routes import read_routes
 
 NAMESPACE_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
@@ -135,6 +136,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     task_ack: str = "late"
     task_ignore_result: bool = False
     task_priority: int = 0
+    task_rate_limit: Rate | None = None
+    disable_rate_limits: bool = False
+    """No task is held back by its rate_limit, whoever said it."""
     task_always_eager: bool = False
     """Calls run at once in the process that makes them, as in `scheduler.testing.eager`; for development."""
     task_eager_propagates: bool = False
@@ -643,6 +647,8 @@ SETTINGS: Mapping[str, tuple[str, _Reader]] = {
     "task_priority": ("task_priority", _integer(0, 9)),
     "task_always_eager": ("task_always_eager", _flag),
     "task_eager_propagates": ("task_eager_propagates", _flag),
+    "task_rate_limit": ("task_rate_limit", lambda value, place: read_rate(value, place.name)),
+    "disable_rate_limits": ("disable_rate_limits", _flag),
     "task_annotations": ("task_annotations", _annotations),
     "alert_hooks": ("alert_hooks", _hooks),
     "alert_outage": ("alert_outage_ms", _duration(0, _DAY_MS)),

@@ -56,6 +56,8 @@ def in_force(task: object, name: str, said: Mapping[str, Any], config: Config) -
             raise ConfigError(f"task {name!r}: {complaint} (task_time_limit, where the task says nothing itself)")
         # The settings' soft limit is for tasks that may take longer than this one.
         values["soft_time_limit_ms"] = None
+    if config.disable_rate_limits:
+        values.pop("rate_limit", None)
     return (TaskOptions(**values) if values else _PLAIN), hooks
 
 
@@ -66,6 +68,7 @@ def _of_settings(config: Config) -> dict[str, Any]:
         "soft_time_limit_ms": config.task_soft_time_limit_ms or None,
         "ack": Ack(config.task_ack),
         "ignore_result": config.task_ignore_result,
+        "rate_limit": config.task_rate_limit,
     }
     return {field: value for field, value in found.items() if value != getattr(_PLAIN, field)}
 

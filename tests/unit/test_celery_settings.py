@@ -26,26 +26,24 @@ from scheduler.config import SETTINGS
 from scheduler.errors import ConfigError
 from tests.support.celery_names import OLD, TODAY
 
-AWAITED = {"task_default_rate_limit", "worker_disable_rate_limits"}  # fmt: skip
-
 
 def test_every_setting_of_celery_is_one_of_the_three() -> None:
     """Celery's own list (5.7), and what its guide documents besides."""
-    assert {name for name in TODAY if not is_known(name)} <= AWAITED
+    assert {name for name in TODAY if not is_known(name)} == set()
     ways = {
         name: (name in COUNTERPARTS)
         + (name in PASSED)
         + (name in SAME)
         + (name in SPECIAL)
         + name.startswith(BACKEND_FAMILIES)
-        for name in TODAY - AWAITED
+        for name in TODAY
     }
     assert {name: n for name, n in ways.items() if n != 1} == {}
 
 
 def test_every_old_name_is_known() -> None:
     """The table of Celery's guide, "New lowercase settings", and what its code reads besides."""
-    assert {old: todays(old) for old, new in OLD.items() if todays(old) != new and new not in AWAITED} == {}
+    assert {old: todays(old) for old, new in OLD.items() if todays(old) != new} == {}
 
 
 def test_every_counterpart_is_a_setting_of_ours() -> None:
@@ -55,9 +53,7 @@ def test_every_counterpart_is_a_setting_of_ours() -> None:
 
 
 def test_old_names_lead_nowhere_else() -> None:
-    assert set(OLD_NAMES.values()) <= KNOWN | AWAITED | {
-        n for n in OLD_NAMES.values() if n.startswith(BACKEND_FAMILIES)
-    }
+    assert set(OLD_NAMES.values()) <= KNOWN | {n for n in OLD_NAMES.values() if n.startswith(BACKEND_FAMILIES)}
 
 
 @pytest.mark.parametrize(

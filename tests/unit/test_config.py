@@ -56,7 +56,7 @@ def test_every_complaint_is_told_at_once_with_its_place(tmp_path: Path) -> None:
     """P12: one run of `sched` shows all that is to be mended."""
     (tmp_path / "sched.toml").write_text('horzon = "15s"\ntimezone = "Europe/Berln"\nleader_lease = "soon"\n')
     told = complaints(
-        cwd=tmp_path, environ={"SCHED_CONCURRENCY": "many"}, overrides={"redis_url": "http://x", "pool": "threads"}
+        cwd=tmp_path, environ={"SCHED_CONCURRENCY": "many"}, overrides={"redis_url": "http://x", "pool": "fibers"}
     )
     assert told[0] == "sched.toml: unknown setting 'horzon'; did you mean 'horizon'?"
     assert told[1].startswith("sched.toml: timezone: timezone 'Europe/Berln' is not known; the nearest")
@@ -64,7 +64,7 @@ def test_every_complaint_is_told_at_once_with_its_place(tmp_path: Path) -> None:
     assert told[2].startswith("sched.toml: leader_lease 'soon' is not a duration")
     assert told[3] == "SCHED_CONCURRENCY: concurrency 'many': expected a whole number"
     assert told[4] == "redis_url 'http://x': this version speaks redis://, rediss://, unix://"
-    assert told[5] == "pool 'threads': this version knows prefork, solo"
+    assert told[5] == "pool 'fibers': this version knows prefork, threads, async, solo"
     assert len(told) == 6
 
 

@@ -107,6 +107,17 @@ def test_an_annotation_that_cannot_be_used_is_named(annotations: Any, said: str)
     assert said in str(caught.value)
 
 
+def test_a_rate_limit_of_the_settings_and_none_at_all() -> None:
+    """Celery's `task_default_rate_limit` and `worker_disable_rate_limits`."""
+    app = App(broker="redis://localhost:1", task_default_rate_limit="10/m")
+    slow, own = app.task(name="a")(lambda: None), app.task(name="b", rate_limit="5/s")(lambda: None)
+    _ = app.config
+    assert [str(task.options.rate_limit) for task in (slow, own)] == ["10/m", "5/s"]
+    app.conf.CELERY_DISABLE_RATE_LIMITS = True
+    _ = app.config
+    assert [task.options.rate_limit for task in (slow, own)] == [None, None]
+
+
 def test_early_is_no_default_for_a_task_that_asks_to_be_repeated() -> None:
     config = settings(task_ack="early")
     assert Ack.LATE is in_force(None, "a", {"retry_for": (OSError,)}, config)[0].ack

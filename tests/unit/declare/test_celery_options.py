@@ -13,12 +13,13 @@ from scheduler.errors import InvalidTaskError
 from scheduler.options import TASK_OPTIONS, read_options
 
 CELERYS = [
-    "typing", "store_errors_even_if_ignored", "compression", "max_retries", "default_retry_delay", "ignore_result", "trail",
-    "send_events", "serializer", "time_limit", "soft_time_limit", "backend",
-    "track_started", "acks_late", "acks_on_failure_or_timeout", "acks_on_failure", "acks_on_timeout",
-    "reject_on_worker_lost", "retry_on_worker_lost", "throws", "expires", "priority",
-    "resultrepr_maxsize", "Strategy", "Request", "autoretry_for", "dont_autoretry_for",
-    "retry_kwargs", "retry_backoff", "retry_backoff_max", "retry_jitter", "queue",
+    "typing", "rate_limit", "store_errors_even_if_ignored", "compression", "max_retries",
+    "default_retry_delay", "ignore_result", "trail", "send_events", "serializer",
+    "time_limit", "soft_time_limit", "backend", "track_started", "acks_late",
+    "acks_on_failure_or_timeout", "acks_on_failure", "acks_on_timeout", "reject_on_worker_lost", "retry_on_worker_lost",
+    "throws", "expires", "priority", "resultrepr_maxsize", "Strategy",
+    "Request", "autoretry_for", "dont_autoretry_for", "retry_kwargs", "retry_backoff",
+    "retry_backoff_max", "retry_jitter", "queue",
 ]  # fmt: skip
 """What Celery 5.7 documents for tasks; `name bind base` are read elsewhere."""
 
