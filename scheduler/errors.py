@@ -27,6 +27,7 @@ Every error that Steadybeat raises, as one tree.
     │  ├─ ResultTimeoutError         not ready in time; also a TimeoutError
     │  ├─ ExpiredError               the message expired before it could start
     │  ├─ RevokedError               the run was cancelled
+    │  ├─ WouldBlockError            a task waits for another one; also a RuntimeError
     │  └─ TaskFailedError            the task failed with an exception this process cannot rebuild
     ├─ TimeLimitExceeded             the task ran longer than its `time_limit`, and was ended; also a TimeoutError
     ├─ NotFoundError                 no entry, run, queue or worker of that name
@@ -181,6 +182,10 @@ class ExpiredError(ResultError):
 
 class RevokedError(ResultError):
     """The run was cancelled."""
+
+
+class WouldBlockError(ResultError, RuntimeError):
+    """A task waits for another one, and might wait for ever: all places of the worker can be taken by those who wait."""
 
 
 class TaskFailedError(ResultError):

@@ -9,18 +9,23 @@ from __future__ import annotations
 
 import builtins
 import sys
-from collections.abc import Mapping
-from datetime import timedelta
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 import msgspec
 
+from scheduler.clock import from_ms
 from scheduler.config import Config
 from scheduler.content import JSON
-from scheduler.errors import ExpiredError, RevokedError, TaskFailedError, UndecodableMessageError
-from scheduler.model import READY_STATES, ResultRecord, State
-from scheduler.wire import check_content, decode_value
+from scheduler.context import current_request
+from scheduler.errors import ExpiredError, RevokedError, TaskFailedError, UndecodableMessageError, WouldBlockError
+from scheduler.model import READY_STATES, ResultRecord, Run, State
+from scheduler.wire import check_content, decode_arguments, decode_header, decode_payload, decode_value
 
+INTERVAL_S_MIN = 0.01
+LOOK_AGAIN_S = 1.0
 MESSAGE_CHARS_MAX = 4_000
 ARGUMENTS_BYTES_MAX = 16_384
 
@@ -98,24 +103,164 @@ class AsyncResult:
         record = self._record()
         return None if record is None else record.traceback
 
-    def get(self, timeout: float | str | timedelta | None = None, propagate: bool = True) -> Any:
+    def get(  # noqa: PLR0917 - Celery's order
+        self,
+        timeout: float | str | timedelta | None = None,
+        propagate: bool = True,
+        interval: float | str | timedelta = LOOK_AGAIN_S,
+        no_ack: bool = True,  # noqa: ARG002 - there are no acknowledgements of results
+        follow_parents: bool = True,  # noqa: ARG002
+        callback: Callable[[str, Any], object] | None = None,
+        on_message: Callable[[dict[str, Any]], object] | None = None,
+        on_interval: Callable[[], object] | None = None,
+        disable_sync_subtasks: bool = True,
+        **celerys: Any,
+    ) -> Any:
         """
         Wait until the run is over and return what the task returned.
+
+        Nothing is polled: the end of the run, and what it reports on the way, is told to who waits. Nothing is left behind.
 
         Args:
             timeout: How long to wait; None: for ever.
             propagate: Whether a failure is raised; else the exception is returned.
+            interval: How often *on_interval* is called; and a call that was lost on the way is made up for.
+            callback: Called with the id and the value instead of returning it.
+            on_message: Called with ``{"task_id", "status", "result", "traceback"}`` at each report and the end.
+            on_interval: Called while nothing happens.
+            disable_sync_subtasks: False: wait even inside a task. It keeps its place in the worker meanwhile; if all of them wait,
+                none is left for what they wait for.
+            celerys: ``EXCEPTION_STATES`` and ``PROPAGATE_STATES`` are passed over.
 
         Raises:
             ResultTimeoutError: Not over in time; also a `TimeoutError`. The task goes on.
             ExpiredError: It expired before it could start.
             RevokedError: It was cancelled.
             TaskFailedError: It failed, with an exception that this process cannot rebuild; else that exception itself.
+            WouldBlockError: A task waits for another one; also a `RuntimeError`.
         """
-        value = _value(self.id, record := self._results.wait(self.id, _seconds(timeout)), self._home())
+        if unknown := set(celerys) - {"EXCEPTION_STATES", "PROPAGATE_STATES"}:
+            raise TypeError(f"get: there is no keyword {sorted(unknown)[0]!r}")
+        if disable_sync_subtasks:
+            refuse_to_block(self.id)
+        record = self._wait(_seconds(timeout), _seconds(interval) or LOOK_AGAIN_S, on_message, on_interval)
+        value = _value(self.id, record, self._home())
         if propagate and record.state != State.SUCCESS and isinstance(value, BaseException):
             raise value
+        if callback is not None:
+            return callback(self.id, value)
         return value
+
+    wait = get
+
+    def _wait(
+        self,
+        timeout_s: float | None,
+        interval_s: float,
+        on_message: Callable[[dict[str, Any]], object] | None,
+        on_interval: Callable[[], object] | None,
+    ) -> ResultRecord:
+        """The record of the end; tells what happens until then."""
+        if on_message is None and on_interval is None:
+            record: ResultRecord = self._results.wait(self.id, timeout_s)
+            return record
+        told: ResultRecord | None = None
+        with closing(self._results.looks(self.id, timeout_s, look_s=max(interval_s, INTERVAL_S_MIN))) as looks:
+            for found in looks:
+                if found is not None and found != told:
+                    told = found
+                    if on_message is not None:
+                        on_message(self._message(found))
+                elif on_interval is not None:
+                    on_interval()
+        assert told is not None
+        return told
+
+    def _message(self, record: ResultRecord) -> dict[str, Any]:
+        value = _value(self.id, record, self._home())
+        return {"task_id": self.id, "status": record.state, "result": value, "traceback": record.traceback}
+
+    # ── what is known of the run ────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def task_id(self) -> str:
+        """The same as `id`."""
+        return self.id
+
+    @property
+    def date_done(self) -> datetime | None:
+        """When it ended, aware, in UTC; None until then."""
+        record = self._record()
+        return None if record is None or not record.done_ms else from_ms(record.done_ms)
+
+    @property
+    def name(self) -> str | None:
+        """Its task."""
+        return self._told("task")
+
+    @property
+    def queue(self) -> str | None:
+        """The queue that it was sent to."""
+        return self._told("queue")
+
+    @property
+    def worker(self) -> str | None:
+        """Who runs it, or ran it last."""
+        run = self._run()
+        return None if run is None or not run.worker else run.worker
+
+    @property
+    def retries(self) -> int:
+        """How often it was tried again."""
+        run = self._run()
+        return 0 if run is None else max(0, run.attempt - 1)
+
+    @property
+    def args(self) -> list[Any] | None:
+        """What it is called with. Its message is gone when it has ended well: then None, and so is `kwargs`."""
+        called = self._called()
+        return None if called is None else called[0]
+
+    @property
+    def kwargs(self) -> dict[str, Any] | None:
+        """See `args`."""
+        called = self._called()
+        return None if called is None else called[1]
+
+    @property
+    def parent(self) -> AsyncResult | None:
+        """The run that called it; None where no run did, or its message is gone."""
+        body = self._body()
+        if body is None:
+            return None
+        payload = decode_payload(body, decode_header(body)[1])
+        return AsyncResult(payload.parent_id, self._app) if payload.parent_id else None
+
+    def _run(self) -> Run | None:
+        """Its line of history; None of one that waits, or ended very long ago."""
+        run: Run | None = self._home().store.history.run(self.id)
+        return run
+
+    def _told(self, field: str) -> str | None:
+        body = self._body()
+        found: Any = self._run() if body is None else decode_header(body)[0]
+        return (getattr(found, field) or None) if found is not None else None
+
+    def _body(self) -> bytes | None:
+        queues = self._home().store.queues
+        body: bytes | None = queues.body(self.id) or queues.failed_body(self.id)
+        return body
+
+    def _called(self) -> tuple[list[Any], dict[str, Any]] | None:
+        body = self._body()
+        if body is None:
+            return None
+        header, at = decode_header(body)
+        home = self._home()
+        if home.store.seal is not None:
+            home.store.seal.check_message(self.id, body, at)
+        check_content(header.serializer, home.config.accept_content, what=f"the message of run {self.id}")
+        return decode_arguments(body, decode_payload(body, at))
 
     def forget(self) -> None:
         """Remove what is kept of the run."""
@@ -155,6 +300,21 @@ class AsyncResult:
 
     def __repr__(self) -> str:
         return f"<AsyncResult {self.id}>"
+
+
+def refuse_to_block(id_: str) -> None:
+    """
+    Called before somebody waits for run *id_*.
+
+    Raises:
+        WouldBlockError: A task does.
+    """
+    request = current_request()
+    if request.session:  # under the lease of a worker; in a test that runs everything at once, nothing blocks
+        raise WouldBlockError(
+            f"task {request.task!r} waits for run {id_}: it would keep its place in the worker, and if all of them wait, none is left "
+            "for what they wait for; return, and let the other task go on from there, or wait with disable_sync_subtasks=False"
+        )
 
 
 def failure_record(exc: BaseException) -> bytes:

@@ -1,4 +1,4 @@
-"""`sched runs`, `sched result`, `sched cancel`: what became of messages, and ending one."""
+"""`sched runs` and `sched result`: what became of messages."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from typing import Any
 import click
 import msgspec
 
+from scheduler.cli.arguments import Span
 from scheduler.cli.exits import Exit
 from scheduler.cli.group import Command
-from scheduler.cli.invocation import Invocation, say, who
+from scheduler.cli.invocation import Invocation, say
 from scheduler.cli.moments import read_moment, show_moment
 from scheduler.cli.names import resolve
 from scheduler.cli.run_result import result_data, result_text
 from scheduler.cli.run_view import duration_s, lateness_s, run_columns, run_data
 from scheduler.clock import iso
-from scheduler.errors import NotFoundError, RefusedError, UndecodableMessageError
-from scheduler.model import OutcomeReason, ResultRecord, Run
+from scheduler.errors import NotFoundError, UndecodableMessageError
+from scheduler.model import READY_STATES, OutcomeReason, ResultRecord, Run, State
 from scheduler.store.history import Choice
 from scheduler.wire import decode_header
 
@@ -111,41 +112,26 @@ class Story(msgspec.Struct, frozen=True):
 
 @click.command("result", cls=Command)
 @click.argument("id", metavar="ID")
+@click.option(
+    "--follow", "-f", is_flag=True, help="Show how far it is until it is over; exit 1 if it failed, 5 on a timeout."
+)
+@click.option("--timeout", "timeout_ms", type=Span(), metavar="DURATION", help="Follow it no longer; implies --follow.")
 @click.pass_obj
-def result(sched: Invocation, id: str) -> None:
-    """One run, with its result or traceback."""
-    sched.out.one(story_of(sched, id), data=story_data, facts=lambda story: story_facts(story, sched))
+def result(sched: Invocation, id: str, follow: bool, timeout_ms: int | None) -> int:
+    """One run, with its result or traceback.
 
-
-@click.command("cancel", cls=Command)
-@click.argument("id", metavar="ID")
-@click.option("--terminate", is_flag=True, help="Also stop it if it runs already.")
-@click.option("--reason", "-r", default="", metavar="TEXT", help="Why, for the others.")
-@click.pass_obj
-def cancel(sched: Invocation, id: str, terminate: bool, reason: str) -> int:
-    """Cancel a run that waits; with --terminate also one that runs.
-
-    A run that a worker holds is asked to end, which takes effect within about a second.
+    With --follow a run that has not ended is followed: its progress is drawn as a bar, in a pipe told in lines, with -o jsonl as a
+    value for each step. Ctrl-C ends that, not the run.
     """
-    from scheduler.store.audit import Note  # noqa: PLC0415
-
-    by = who()
-    note = Note(verb="cancel", by=by, reason=reason, what=f"run {id}")
-    reply = sched.store.queues.cancel(id, terminate=terminate, by=by, reason=reason, note=note)
-    if reply == "unknown":
-        raise NotFoundError(f"there is no run {id!r}; its record may have expired (`sched runs` shows the last ones)")
-    if reply == "ended":
-        raise RefusedError(f"run {id} is over already; `sched result {id}` shows how it ended")
-    if reply == "requested":
-        what = "stop it" if terminate else "drop it, if it has not started it (--terminate stops it in any case)"
-        say(f"sched: run {id} is with a worker, which was asked to {what}")
     story = story_of(sched, id)
-    sched.out.one(
-        story,
-        data=lambda story: {**story_data(story), "cancel": str(reply)},
-        facts=lambda story: story_facts(story, sched),
-    )
-    return Exit.OK
+    follows = follow or timeout_ms is not None
+    if follows and (story.result is None or story.result.state not in READY_STATES) and not story.run.finished_ms:
+        from scheduler.cli.follow import follow as show  # noqa: PLC0415
+
+        show(sched, id, None if timeout_ms is None else timeout_ms / 1000)
+        story = story_of(sched, id)
+    sched.out.one(story, data=story_data, facts=lambda story: story_facts(story, sched))
+    return Exit.FAILED if follows and story.result is not None and story.result.state != State.SUCCESS else Exit.OK
 
 
 def story_of(sched: Invocation, id: str) -> Story:

@@ -155,7 +155,7 @@ def traces(bench: Bench, name: str) -> list[str]:
     """Clients of *name*, channels that somebody listens to, and keys about waiting."""
     clients = bench.call_redis("CLIENT", "LIST").decode().splitlines()
     found = [line for line in clients if f"name=sched-{name} " in line and " sub=0 " not in line]
-    found += [channel.decode() for channel in bench.call_redis("PUBSUB", "CHANNELS", f"{bench.keys.prefix}*")]
+    found += [channel.decode() for channel in bench.call_redis("PUBSUB", "CHANNELS", f"{bench.keys.prefix}done:*")]
     return found + [bench.keys.waited] * int(bench.call_redis("EXISTS", bench.keys.waited))
 
 
