@@ -23,6 +23,7 @@ from scheduler.errors import ConfigError, OversizedMessageError, QueueFullError,
 from scheduler.exchange import Exchange, Queue
 from scheduler.home import Home
 from scheduler.model import Ack, Catchup, Overlap
+from scheduler.nearest import nearest
 from scheduler.options import Expires, TaskOptions, name_complaint, read_headers, serializer_complaint
 from scheduler.publishing import About, announced, published
 from scheduler.result import AsyncResult
@@ -68,9 +69,27 @@ CALL_KEYWORDS = frozenset(
     {"args", "kwargs", "countdown", "eta", "expires", "queue", "priority", "task_id", "headers", "serializer"}
     | {"ignore_result", "exchange", "routing_key"}
 )
-_NOT_YET = {
+PASSED_OVER = frozenset(
+    {
+        "add_to_parent",
+        "compression",
+        "connection",
+        "delivery_mode",
+        "exchange_type",
+        "immediate",
+        "mandatory",
+        "producer",
+        "publisher",
+    }
+    | {"retry", "shadow"}
+)
+"""Keywords of Celery's `apply_async` that tune a broker or say what is so here anyway."""
+_NOT_OF_CALLS = {
     "link": "this version does not chain tasks",
     "link_error": "this version does not chain tasks",
+    "time_limit": "a limit is said of the task, or of an entry: @task(time_limit=…)",
+    "soft_time_limit": "a limit is said of the task, or of an entry: @task(soft_time_limit=…)",
+    "max_retries": "retries are said of the task, or of an entry: @task(max_retries=…)",
 }
 
 
@@ -94,13 +113,26 @@ class Call(NamedTuple):
 
 def refuse_keywords(given: Mapping[str, Any], *, task: str) -> None:
     """
-    Say what is wrong with the keywords in *given*, which no call has.
+    Say what is wrong with those keywords in *given* that no call has.
 
     Raises:
-        TypeError: Always, unless there are none.
+        TypeError: There are any.
     """
     for name in given:
-        raise TypeError(f"task {task!r}: {name}: {_NOT_YET.get(name, 'no such keyword of apply_async')}")
+        if name not in CALL_KEYWORDS and name not in PASSED_OVER:
+            why = _NOT_OF_CALLS.get(name) or f"no such keyword of apply_async{nearest(name, CALL_KEYWORDS)}"
+            raise TypeError(f"task {task!r}: {name}: {why}")
+
+
+def call_of(task: str, args: Sequence[Any], kwargs: Mapping[str, Any] | None, options: Mapping[str, Any]) -> Call:
+    """
+    The call with these arguments; *options* are further keywords of `apply_async`, of which those without meaning here are left out.
+
+    Raises:
+        TypeError: There is no such keyword.
+    """
+    refuse_keywords(options, task=task)
+    return Call(args, kwargs, **{name: value for name, value in options.items() if name not in PASSED_OVER})
 
 
 def plain_message(task: str, call: Call, home: Home, options: TaskOptions = DEFAULTS) -> NewMessage | None:
@@ -534,8 +566,8 @@ def as_call(task: str, given: object) -> Call:
     if isinstance(given, list | tuple):
         return Call(args=given)
     if isinstance(given, Mapping):
-        refuse_keywords({name: None for name in given if name not in CALL_KEYWORDS}, task=task)
-        return Call(**{**given, "args": given.get("args") or ()})
+        options = {name: value for name, value in given.items() if name not in ("args", "kwargs")}
+        return call_of(task, given.get("args") or (), given.get("kwargs"), options)
     raise TypeError(
         f"task {task!r}: {given!r}: expected arguments such as (1, 2), or {{'args': (1, 2), 'countdown': 5}}"
     )

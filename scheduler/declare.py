@@ -24,13 +24,12 @@ import msgspec
 from apscheduler.triggers.base import BaseTrigger
 
 from scheduler.calls import (
-    Call,
+    call_of,
     encode_arguments,
     encode_keywords,
     make_messages,
     patiently,
     read_retry_policy,
-    refuse_keywords,
     send_group,
 )
 from scheduler.celery_options import ALIASES, PASSED, translate_options
@@ -253,10 +252,9 @@ class Declarations:
             return task.apply_async(args, kwargs, retry_policy=retry_policy, **options)
         if not isinstance(name, str) or not name:
             raise TypeError(f"send_task: name {name!r}: expected the name of a task, as in 'reports.multiply'")
-        refuse_keywords({key: None for key in options if key not in Call._fields}, task=name)
         listed = () if args is None else args if isinstance(args, list | tuple) else list(args)
         pauses_s = read_retry_policy(retry_policy)
-        call = Call(listed, kwargs, **options)
+        call = call_of(name, listed, kwargs, options)
         made = patiently(lambda: make_messages(name, call, self.home, self._options_of(name)), pauses_s)
         return send_group(made, self.home, pauses_s=pauses_s)
 

@@ -17,6 +17,7 @@ from scheduler.calls import (
     Call,
     Duration,
     as_call,
+    call_of,
     envelope_of,
     make_messages,
     new_ids,
@@ -234,8 +235,7 @@ class Task:
         """
         from scheduler.testing.stage import apply  # noqa: PLC0415 - it stands above us
 
-        refuse_keywords({key: None for key in options if key not in Call._fields}, task=self.name)
-        call = Call(() if args is None else _listed(args, self.name), kwargs, **options)
+        call = call_of(self.name, () if args is None else _listed(args, self.name), kwargs, options)
         self.check_arguments(call.args, call.kwargs or _NONE)
         config = self._home.config
         messages = make_messages(self.name, call, self._home.clocked_here(), self.options, self)

@@ -99,6 +99,28 @@ def test_plain_calls_follow_the_routes_of_their_task(app: App, store: Store) -> 
     assert [list(result.copies) for result in wide.apply_many([(1,), (2,)])] == [["b", "c"], ["b", "c"]]
 
 
+def test_celerys_keywords_without_meaning_here_are_passed_over(app: App, store: Store) -> None:
+    """A program goes on calling as it did; a slip, and what it would miss, is told."""
+    task = made(app, "t.f")
+    passed: dict[str, Any] = {
+        "exchange_type": "fanout",
+        "delivery_mode": 2,
+        "retry": True,
+        "mandatory": True,
+        "shadow": "f",
+    }
+    results = [
+        task.apply_async((1,), exchange="news", **passed),
+        task.apply_many([{"args": (1,), "exchange": "news", **passed}])[0],
+        app.send_task("t.unknown", (1,), exchange="news", **passed),
+    ]
+    assert [list(result.copies) for result in results] == [["b", "c"]] * 3
+    with pytest.raises(TypeError, match="exchang: no such keyword of apply_async; did you mean 'exchange'"):
+        task.apply_async((1,), exchang="news")
+    with pytest.raises(TypeError, match="time_limit: a limit is said of the task, or of an entry"):
+        app.send_task("t.unknown", time_limit=5)
+
+
 def test_where_a_message_would_be_lost_nothing_is_sent(app: App, store: Store) -> None:
     """P5. Of many calls none is sent, either."""
     task = made(app, "t.f")
