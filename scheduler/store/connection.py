@@ -10,6 +10,7 @@ Sentinel and Cluster enter in `_pool`: everything else asks it for a connection 
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Sequence
@@ -31,6 +32,8 @@ VERSION_MIN = (6, 2)
 BACKOFF_FIRST_S = 0.01
 BACKOFF_MAX_S = 0.5
 TIMEOUT_MIN_S = 0.05
+FRESH_S = 0.5
+"""A connection that was used so short a time ago is used again without a look."""
 
 _REFUSED = (
     failures.AuthenticationError,
@@ -98,6 +101,9 @@ class Connection:
         self.server = ""
         self._pool = _pool(url, password=password, timeout_s=timeout_s, name=name)
         self._checked = False
+        self._idle: list[tuple[Any, float]] = []
+        """Connections that nobody uses, and since when; the last one that was used is the first to be used again."""
+        self._pid = os.getpid()
 
     def call(self, *command: Argument, timeout_s: float | None = None) -> Reply:
         """The reply to one command, as Redis sends it (bytes, integers, lists)."""
@@ -145,6 +151,8 @@ class Connection:
 
     def close(self) -> None:
         """Close what is open. The next call opens it again."""
+        while self._idle:
+            self._let_go(self._idle.pop()[0], in_step=False)
         self._pool.disconnect()
 
     def _sent(self, command: Sequence[Argument]) -> Any:
@@ -166,14 +174,16 @@ class Connection:
 
     def _let_go(self, connection: Any, *, in_step: bool) -> None:
         """
-        Back to the pool with *connection*.
+        Keep *connection* for the next call; or hang up, and back to the pool with it.
 
         Whatever interrupted us between request and reply (a signal handler that raises) leaves a reply that the next caller would
         take for its own. redis-py itself hangs up only while it reads.
         """
-        if not in_step:
+        if in_step:
+            self._idle.append((connection, time.monotonic()))
+        else:
             connection.disconnect()
-        self._pool.release(connection)
+            self._pool.release(connection)
 
     def _attempt(self, exchange: Any, timeout_s: float | None) -> Reply:
         deadline = time.monotonic() + min(self.patience_s, self.timeout_s if timeout_s is None else timeout_s)
@@ -210,7 +220,27 @@ class Connection:
             backoff_s = min(2 * backoff_s, BACKOFF_MAX_S)
 
     def _connected(self, limit_s: float) -> Any:
-        """A connection of the pool, for one attempt that may take *limit_s*, connecting included."""
+        """
+        A connection for one attempt that may take *limit_s*, connecting included.
+
+        One that was used a moment ago is taken from our own stack: going through redis-py's pool costs as much as Redis needs to
+        put a message on its queue. One that has been idle for longer is looked at first, as its other end may be gone.
+        """
+        if self._pid != (pid := os.getpid()):
+            self._pid = pid
+            self._idle.clear()  # those are the parent's
+        while True:
+            try:
+                connection, since_mono_s = self._idle.pop()
+            except IndexError:
+                return self._of_pool(limit_s)
+            if time.monotonic() - since_mono_s < FRESH_S or not _is_stale(connection):
+                if connection._sock.gettimeout() != limit_s:
+                    connection._sock.settimeout(limit_s)
+                return connection
+            self._let_go(connection, in_step=False)
+
+    def _of_pool(self, limit_s: float) -> Any:
         token = _limit_s.set(limit_s)
         try:
             connection: Any = self._pool.get_connection()
@@ -317,6 +347,14 @@ def _pool(url: str, *, password: str | None, timeout_s: float, name: str) -> red
         # A password in the URL wins over the keyword in redis-py; the file's is the newer one.
         pool.connection_kwargs["password"] = password
     return pool
+
+
+def _is_stale(connection: Any) -> bool:
+    """Whether the other end has hung up, or has said something that nobody asked for."""
+    try:
+        return bool(connection.can_read())
+    except (failures.RedisError, OSError):
+        return True
 
 
 def _says(error: Exception, *codes: str) -> bool:

@@ -16,7 +16,7 @@ import pytest
 from scheduler.config import Config
 from scheduler.errors import ResultTimeoutError, StoreRefusedError, StoreUnavailableError
 from scheduler.store import Store, open_store
-from scheduler.store.connection import Connection
+from scheduler.store.connection import Connection, Pending
 from scheduler.wire import new_id
 from tests.support.bench import Bench
 from tests.support.server import DebianRedis, ValkeyServer, raw
@@ -345,9 +345,42 @@ def test_a_hundred_calls_need_one_connection(store: Store) -> None:
     """Each goes back to the pool."""
     for _ in range(100):
         store.queues.time_ms()
-    assert len(store.connection._pool._available_connections) == 1
+    assert len(store.connection._idle) == 1
 
 
 def test_debians_redis_is_new_enough(debian_redis: DebianRedis) -> None:
     """The floor is 6.2."""
     Connection(debian_redis.url).check()
+
+
+def test_a_connection_that_was_closed_while_idle_costs_no_call(own: Bench) -> None:
+    """Redis drops idle clients (`timeout`) and restarts: the next call, after a while, notices and goes on with a new connection."""
+    store = own.store
+    store.queues.time_ms()
+    ((idle, since_mono_s),) = store.connection._idle
+    killer = raw(store.connection.where)
+    killer.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    store.connection._idle[:] = [(idle, since_mono_s - 60)]
+    store.queues.time_ms()
+    store.close()
+    assert store.connection._idle == []
+    store.queues.time_ms()
+
+
+def test_a_script_that_is_sent_ahead_answers_once_and_leaves_the_connection_in_step(bench: Bench) -> None:
+    """`Connection.send`: its reply is read later, dropped, or asked for again where the connection is gone."""
+    connection, keys = bench.store.connection, bench.keys
+    bench.calls(4)
+    session = bench.open()
+
+    def take() -> Pending:
+        return connection.send("take", keys.core, (session.id, 1, 1000, 0, "q"))
+
+    first = take().reply()
+    take().drop()
+    cut = take()
+    bench.call_redis("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    again = cut.reply()
+    assert [reply[3][3] for reply in (first, again)] != [again[3][3]] * 2
+    assert connection.call("PING") == b"PONG"
+    bench.check_places()
