@@ -288,6 +288,7 @@ class Solo:
         self._intake.took(taken, sent_mono_s=sent_mono_s, got_mono_s=now)
         if taken.fires:
             self._teller.fires(taken.fires)
+        self._executor.session = self._keeper.session.id
         self._waiting.extend(taken.messages)
 
     def _known(self) -> list[str]:
