@@ -47,6 +47,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     headers: dict[str, Any] = msgspec.field(default_factory=dict)
     options: RunOptions | None = None
     session: str = ""
+    told: list[bytes] = msgspec.field(default_factory=list)
 
     @property
     def called_directly(self) -> bool:

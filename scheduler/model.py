@@ -54,7 +54,7 @@ class State(StrEnum):
     IGNORED = "IGNORED"
 
 
-READY_STATES = frozenset({State.SUCCESS, State.FAILURE, State.REVOKED, State.EXPIRED})
+READY_STATES = frozenset({State.SUCCESS, State.FAILURE, State.REVOKED, State.EXPIRED, State.IGNORED})
 """The states after which nothing more happens to a run."""
 
 

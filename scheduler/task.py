@@ -415,6 +415,8 @@ class Task:
         ttl_ms = self.options.result_expires_ms or config.result_expires_ms
         session = request.session if id_ == request.id else None
         self._home.store.results.put_state(id_, state, data, ttl_ms, session=session)
+        if id_ == request.id:
+            request.told[:] = [data]
 
     def progress(self, current: float, total: float | None = None, note: str = "") -> None:
         """

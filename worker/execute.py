@@ -374,7 +374,8 @@ class Executor:
         """What follows from an exception: another attempt, or an end."""
         if isinstance(error, Ignore):
             self._returned(attempt, State.IGNORED, error, None)
-            return ended(attempt.header, self._written(attempt.message, attempt.started_ms), State.IGNORED)
+            run, told = self._written(attempt.message, attempt.started_ms), context.current_request().told
+            return ended(attempt.header, run, State.IGNORED, meta=msgspec.Raw(told[-1] if told else b"null"))
         if isinstance(error, Reject):
             return self._rejected(attempt, error)
         if isinstance(error, Terminated):

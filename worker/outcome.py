@@ -19,7 +19,8 @@ SECOND_MS = 1000
 _encode = msgspec.json.Encoder().encode
 _TEXTS: dict[str, str] = {state: state.value for state in State}
 """Plain texts: an enum takes longer to encode than all the rest of a record."""
-IGNORED, PROMOTED = State.IGNORED.value, OutcomeReason.PROMOTED.value
+PROMOTED = OutcomeReason.PROMOTED.value
+_NO_META = msgspec.Raw(b"null")
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -48,15 +49,22 @@ def ended(
     trace: str | None = None,
     error: str = "",
     dead: bool = False,
+    meta: msgspec.Raw = _NO_META,
 ) -> Outcome:
-    """The run of *header* ended in *state* with *result*; *form*: how that is written, as `encode_record` wants it; 0: JSON."""
+    """
+    The run of *header* ended in *state* with *result*.
+
+    Args:
+        form: How *result* is written, as `encode_record` wants it; 0: JSON.
+        meta: What a run that was ignored had reported last, as JSON.
+    """
     state = _TEXTS.get(state, state)
     record = b""
-    if not header.flags & FLAG_IGNORE_RESULT and state != IGNORED:
+    if not header.flags & FLAG_IGNORE_RESULT:
         if form:
             record = encode_record(ResultRecord(state, done_ms=run.finished_ms), result, form)
         else:
-            record = _encode(ResultRecord(state, msgspec.Raw(result), trace, run.finished_ms))
+            record = _encode(ResultRecord(state, msgspec.Raw(result), trace, run.finished_ms, meta))
     # By position: this is done for every run, and with names it takes twice as long.
     history = Run(
         run.id, header.entry, header.task, header.queue, state, PROMOTED if header.of_schedule else "", header.due_ms,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from scheduler.app import App
 from scheduler.wire import FLAG_IGNORE_RESULT
 from tests.integration.worker.lab import Lab
 from tests.support.wait import wait_until
@@ -149,19 +150,31 @@ def test_what_has_expired_never_starts(lab: Lab, pool: str) -> None:
 
 
 def test_ignored_results_are_not_kept_but_the_run_is(lab: Lab) -> None:
-    """`ignore_result`, and `Ignore` raised by the task."""
+    """`ignore_result`."""
+    lab.worker()
+    id_ = lab.send("add", 1, 2, flags=FLAG_IGNORE_RESULT)
+    wait_until(lab.is_empty)
+    assert lab.store.results.get(id_) is None
+    assert lab.run(id_).state == "SUCCESS"
+
+
+def test_a_run_that_its_task_ignores_is_over_for_whoever_waits(lab: Lab) -> None:
+    """In Celery `get()` waits for ever. Here it gives what the run reported last, or None, and the state says why."""
     lab.write("""
-        @task
-        def ignore():
+        @task(bind=True)
+        def ignore(self, word):
+            if word:
+                self.update_state(state="SKIPPED", meta={"why": word})
             raise Ignore
     """)
     lab.worker()
-    first, second = lab.send("add", 1, 2, flags=FLAG_IGNORE_RESULT), lab.send("ignore")
-    wait_until(lab.is_empty)
-    assert lab.store.results.get(first) is None
-    assert lab.store.results.get(second) is None
-    assert lab.run(first).state == "SUCCESS"
-    assert lab.run(second).state == "IGNORED"
+    app = App(broker=lab.config.redis_url, namespace=lab.config.namespace)
+    first, second = lab.send("ignore", "holiday"), lab.send("ignore", "")
+    assert [app.AsyncResult(id_).get(timeout=20) for id_ in (first, second)] == [{"why": "holiday"}, None]
+    assert {app.AsyncResult(id_).state for id_ in (first, second)} == {"IGNORED"} == {lab.run(first).state}
+    assert app.AsyncResult(first).ready()
+    assert not app.AsyncResult(first).successful()
+    app.close()
 
 
 def test_a_rejected_message_is_kept_for_people_or_comes_again(lab: Lab) -> None:
