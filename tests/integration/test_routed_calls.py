@@ -13,7 +13,6 @@ from scheduler.calls import copy_id
 from scheduler.config import Config
 from scheduler.errors import RefusedError, UnroutableError
 from scheduler.exchange import Exchange, Queue
-from scheduler.home import Home
 from scheduler.store import Store
 from scheduler.task import Task
 from scheduler.wire import decode_header, decode_payload
@@ -32,9 +31,9 @@ ROUTES = {
 def app(config: Config) -> Iterator[App]:
     """One whose settings declare queues."""
     declared = (Queue("a", NEWS), Queue("b", NEWS), Queue("c", NEWS))
-    settings = msgspec.structs.replace(config, queues=declared, routes=ROUTES, task_priority=1)
-    app = App("caller")
-    app._home = app.declarations.home = Home(lambda: settings)
+    app = App(
+        "caller", broker=config.redis_url, namespace=config.namespace, queues=declared, routes=ROUTES, task_priority=1
+    )  # fmt: skip
     yield app
     app.close()
 

@@ -14,7 +14,6 @@ import pytest
 from scheduler.app import App
 from scheduler.errors import UnroutableError
 from scheduler.exchange import Exchange, Queue
-from scheduler.home import Home
 from scheduler.store.limits import Limit
 from tests.integration.worker.lab import Lab
 from tests.support.processes import Process, environment
@@ -50,9 +49,10 @@ def routed(server: ValkeyServer, tmp_path: Path) -> Iterator[Lab]:
 
 def app_of(lab: Lab) -> App:
     """Whoever calls: another program with the same settings, and without the tasks."""
-    app = App("caller")
-    app._home = Home(lambda: lab.config)
-    return app
+    config = lab.config
+    return App(
+        "caller", broker=config.redis_url, namespace=config.namespace, queues=config.queues, routes=config.routes
+    )
 
 
 def test_all_copies_of_a_fanout_run_and_each_has_its_result(routed: Lab) -> None:
