@@ -222,14 +222,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             )
         return keys
 
-    def open_secrets(self) -> list[str]:
-        """One line for each file of a secret that others may read, with the remedy."""
+    def open_secrets(self) -> list[tuple[str, str]]:
+        """For each file of a secret that others than its owner may read: what is wrong, and the remedy."""
+        files = (("signing_key_file", self.signing_key_file), ("redis_password_file", self.redis_password_file))
         return [
-            f"{name} {path!r} can be read by others than its owner: chmod 600 {path}"
-            for name, path in (
-                ("signing_key_file", self.signing_key_file),
-                ("redis_password_file", self.redis_password_file),
-            )
+            (f"{name} {path!r} can be read by others than its owner", f"chmod 600 {path}")
+            for name, path in files
             if path is not None and _others_may_read(path)
         ]
 

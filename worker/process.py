@@ -110,6 +110,8 @@ def run_worker(
     )
     hooks.init_worker(sender, config)
     herald = hooks.Herald(sender, here=setting.pool == "solo")
+    for what, remedy in config.open_secrets():
+        event(_logger, "secret.open", level=logging.WARNING, what=what, remedy=remedy)
     with Signals() as signals:
         try:
             return _run(setting, signals, herald)

@@ -56,6 +56,8 @@ def run_beat(config: Config, *, name: str, load: LoadRequest) -> int:
     """
     # A call that hangs must not outlast the stall limit: the loop has to come round.
     patience_ms = min(config.store_timeout_ms, config.stall_ms // 2)
+    for what, remedy in config.open_secrets():
+        event(log, "secret.open", level=logging.WARNING, what=what, remedy=remedy)
     store = open_store(msgspec.structs.replace(config, store_timeout_ms=patience_ms), role="beat")
     beat = Beat(config, store, name=name, load=load)
     beat.listen()

@@ -44,6 +44,7 @@ def check(sched: Invocation, path: str | None, strict: bool) -> int:
     warnings = [*loaded.warnings, *foreseen(loaded, sched.config, clock.now_ms())]
     if sched.app is not None:
         warnings += [Mistake(f"-A {sched.app_spec}", 0, note) for note in sched.app.notes]
+    warnings += [Mistake("settings", 0, what, remedy) for what, remedy in sched.config.open_secrets()]
     warnings.sort(key=lambda warning: (warning.file, warning.line))
     findings = [
         finding

@@ -19,12 +19,14 @@ import msgspec
 
 from scheduler import clock
 from scheduler.app import App
+from scheduler.config import Config
 from scheduler.declare import Declarations
 from scheduler.errors import NotFoundError, ResultTimeoutError, UnknownTaskError
 from scheduler.fires import FireMaker, schedule_of
 from scheduler.home import Home
 from scheduler.model import Message, Outcome, ResultRecord, Run, State
 from scheduler.nearest import nearest
+from scheduler.records import decode_record
 from scheduler.result import AsyncResult, rebuild_exception
 from scheduler.store.queues import CancelReply, Enqueued, Full, NewMessage, Unique
 from scheduler.task import Task
@@ -210,7 +212,7 @@ class Eager:
                     body, attempt = became.body, became.attempt
                     self.retries.append(Again(became.task, became.delay_ms / 1000, became.error))
                     if became.result:
-                        self.records[message.id] = _decode_record(became.result)
+                        self.records[message.id] = _kept(message.id, became.result)
                 elif decode_header(message.body)[0].task not in self._tasks():
                     self._unknown(decode_header(message.body)[0].task)
                 self._ahead_ms += became.delay_ms
@@ -224,7 +226,7 @@ class Eager:
         if not outcome.result:
             self.records.pop(outcome.id, None)
             return
-        record = self.records[outcome.id] = _decode_record(outcome.result)
+        record = self.records[outcome.id] = _kept(outcome.id, outcome.result)
         if record.state != State.FAILURE:
             return
         error = rebuild_exception(record)
@@ -234,7 +236,7 @@ class Eager:
             raise error
 
     def _executor(self, home: Home) -> Executor:
-        return Executor(self._tasks(), home.config, worker=WORKER, server_ms=self.now_ms, chance=lambda: 1.0)
+        return Executor(self._tasks(), _unsigned(home.config), worker=WORKER, server_ms=self.now_ms, chance=lambda: 1.0)
 
     def _tasks(self) -> dict[str, Task]:
         return {name: task for declared in reversed(self._declared) for name, task in declared.tasks.items()}
@@ -294,7 +296,7 @@ class _Always(Eager):
         in_main = threading.current_thread() is threading.main_thread()
         guard = None if in_main else lambda _limit_ms: nullcontext()
         return Executor(
-            self._tasks(), home.config, worker=WORKER, server_ms=self.now_ms, chance=lambda: 1.0, guard=guard
+            self._tasks(), _unsigned(home.config), worker=WORKER, server_ms=self.now_ms, chance=lambda: 1.0, guard=guard
         )
 
     def _check_thread(self, body: bytes) -> None:
@@ -402,5 +404,14 @@ class _EagerStore:
         )
 
 
-_decode_record = msgspec.json.Decoder(ResultRecord).decode
+def _kept(id_: str, data: bytes) -> ResultRecord:
+    return decode_record(id_, data, seal=None, bytes_max=RESULT_BYTES_MAX)
+
+
+def _unsigned(config: Config) -> Config:
+    """*config* for what never leaves this process: nothing is signed."""
+    return config if config.signing_key_file is None else msgspec.structs.replace(config, signing_key_file=None)
+
+
+RESULT_BYTES_MAX = 2**31
 _decode_run = msgspec.json.Decoder(Run).decode

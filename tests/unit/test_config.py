@@ -231,3 +231,41 @@ def test_what_is_no_memory_is_refused(said: object, why: str, tmp_path: Path) ->
     """A limit below what a child starts with would replace children for ever."""
     with pytest.raises(ConfigError, match=why):
         load_config(overrides={"max_memory_per_child": said}, environ={}, cwd=tmp_path)
+
+
+def test_keys_are_read_and_never_shown(tmp_path: Path) -> None:
+    """One a line; a comment and blank lines may stand between them."""
+    file = tmp_path / "keys"
+    file.write_text("# rotated in May\n\n0123456789abcdef\n  fedcba9876543210  \n")
+    file.chmod(0o600)
+    config = Config(signing_key_file=str(file))
+    assert config.signing_keys() == (b"0123456789abcdef", b"fedcba9876543210")
+    assert config.open_secrets() == []
+    assert "0123456789abcdef" not in repr(config) + str(config)
+    file.chmod(0o644)
+    ((what, remedy),) = config.open_secrets()
+    assert (what, remedy) == (f"signing_key_file '{file}' can be read by others than its owner", f"chmod 600 {file}")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "holds no key: write one a line"),
+        ("# none\n", "holds no key"),
+        ("short\n", "key 1 has fewer than 16 characters"),
+    ],
+)
+def test_a_file_of_keys_that_holds_none_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    """Better than signing with nothing; the complaint repeats no key."""
+    file = tmp_path / "keys"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=said) as refusal:
+        Config(signing_key_file=str(file)).signing_keys()
+    assert "short" not in str(refusal.value)
+
+
+def test_the_key_may_be_a_credential(tmp_path: Path) -> None:
+    """systemd hands it over as a file."""
+    (tmp_path / "signing-key").write_text("0123456789abcdef\n")
+    config = load_config(environ={"CREDENTIALS_DIRECTORY": str(tmp_path)}, cwd=tmp_path)
+    assert config.signing_keys() == (b"0123456789abcdef",)

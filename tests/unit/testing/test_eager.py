@@ -339,3 +339,20 @@ def test_tasks_of_schedule_files_need_no_app(tmp_path: Path) -> None:
     with eager() as ran:
         assert loaded.tasks["night.double"].delay(4).get() == 8
         assert ran.fire("night.double").get() == 4
+
+
+def test_what_is_signed_compressed_or_packed_in_production_runs_here(tmp_path: Path) -> None:
+    """The settings of production do for tests: nothing leaves the process."""
+    key = tmp_path / "key"
+    key.write_text("0123456789abcdef\n")
+    app = App(
+        "packed", signing_key_file=str(key), task_serializer="msgpack", result_serializer="msgpack",
+        result_compression="zlib",
+    )  # fmt: skip
+
+    @app.task
+    def big(value: Any) -> Any:
+        return [value] * 5_000
+
+    with eager(app):
+        assert big.delay({1}).get() == [{1}] * 5_000
