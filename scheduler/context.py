@@ -28,6 +28,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         parent_id: The run that called this one, or None.
         options: What its entry says itself of retries and limits, or None.
         session: The session of its worker, under whose lease it runs.
+        told: What the run has reported last (`update_state`), as JSON, if anything.
     """
 
     id: str = ""
