@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from scheduler.store import Store
 
 
+BROKER_VARIABLE = "CELERY_BROKER_URL"
+"""Celery's variable for the broker; an app that names none itself heeds it."""
 TaskClass = Task
 
 
@@ -381,7 +383,10 @@ class App:
 
     def _load(self) -> Config:
         """The settings of file and environment, and those of this app above them."""
-        ours, complaints, notes = translate(self.conf.said())
+        said = self.conf.said()
+        if "redis_url" not in self.conf and not os.environ.get("SCHED_REDIS_URL") and os.environ.get(BROKER_VARIABLE):
+            said["broker_url"] = os.environ[BROKER_VARIABLE]
+        ours, complaints, notes = translate(said)
         try:
             config = load_config(overrides=ours)
         except ConfigError as error:

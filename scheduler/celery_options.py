@@ -34,6 +34,8 @@ class Passed(NamedTuple):
 _FAILED = "a run that fails for good has ended, and `sched runs --state failure` shows it; nothing is redelivered"
 _LOST = "a run whose process dies runs again, up to max_deliveries; ack='early' makes a task at most once"
 
+_MODELS = "arguments are always made into the models that their annotations name, as these are configured; models travel as mappings"
+
 PASSED: Mapping[str, Passed] = {
     "acks_on_failure_or_timeout": Passed(True, _FAILED),
     "acks_on_failure": Passed(True, _FAILED),
@@ -50,6 +52,10 @@ PASSED: Mapping[str, Passed] = {
     "throws": Passed((), "every failure is recorded with its traceback, expected or not"),
     "compression": Passed(None, "messages are not compressed: pass a reference to what is large"),
     "backend": Passed(None, "results stand on the same Redis as the messages"),
+    "pydantic": Passed(True, _MODELS),
+    "pydantic_strict": Passed(None, _MODELS),
+    "pydantic_context": Passed(None, _MODELS),
+    "pydantic_dump_kwargs": Passed(None, _MODELS),
     "Strategy": Passed(..., "how a worker handles a message is not to be replaced"),
     "Request": Passed(..., "how a worker handles a message is not to be replaced"),
     "resultrepr_maxsize": Passed(..., "logs do not show results"),

@@ -119,6 +119,10 @@ class Conf(MutableMapping[str, Any]):
         self._changed()
         del self._said[modern(name)]
 
+    def __contains__(self, name: object) -> bool:
+        """Whether it was set, under any of its names."""
+        return isinstance(name, str) and modern(name) in self._said
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._said)
 

@@ -96,3 +96,18 @@ CELERYS: dict[str, str] = {
     "upgrade": "settings are understood under their old names too: sched check",
 }
 """Commands of Celery that there are not here → what to do instead."""
+
+CELERYS_INSPECT: dict[str, str] = {
+    "active": "sched workers",
+    "active_queues": "sched workers",
+    "conf": "sched inspect NAME",
+    "ping": "sched workers",
+    "query_task": "sched result ID",
+    "registered": "sched inspect NAME",
+    "report": "sched inspect NAME",
+    "reserved": "sched workers",
+    "revoked": "sched runs --state revoked",
+    "scheduled": "sched queues",
+    "stats": "sched workers",
+}
+"""What `celery inspect` is asked → what to do instead."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from scheduler.cli.commands import CELERYS_INSPECT
 from scheduler.cli.exits import Exit
 from scheduler.cli.group import Command
 from scheduler.cli.invocation import Invocation, say, who
@@ -15,6 +17,7 @@ from scheduler.cli.moments import read_span_ms, show_moment, show_span
 from scheduler.cli.output import Column, write
 from scheduler.cli.steer import ANSWER_S, Reply, find, give, tell_missing
 from scheduler.cli.workers import Looked
+from scheduler.errors import NotFoundError
 
 if TYPE_CHECKING:
     from scheduler.store.sessions import LiveWorker
@@ -33,7 +36,12 @@ def inspect(sched: Invocation, name: str, *, stacks: bool, timeout: str | None) 
     from scheduler.store.orders import Verb, new_order  # noqa: PLC0415
 
     timeout_s = ANSWER_S if timeout is None else read_span_ms(timeout, what="--timeout") / 1000
-    found = find(sched, [name])
+    try:
+        found = find(sched, [name])
+    except NotFoundError as error:
+        if name not in CELERYS_INSPECT:
+            raise
+        raise NotFoundError(f"{error}; for Celery's `inspect {name}` there is {CELERYS_INSPECT[name]}") from None
     verb = Verb.STACKS if stacks else Verb.INSPECT
     replies = give(sched, new_order(verb, by=who()), found, timeout_s, noted=False)
     look = Looked(sched, found)
@@ -98,19 +106,25 @@ def _print_stacks(sched: Invocation, reply: Reply, look: Looked) -> None:
         sched.out.gap()
         runs = ", ".join(f"{run['task']} ({run['id']})" for run in child["running"])
         write(f"process {child['pid']} runs {runs or 'nothing'}")
-        write("\n".join(f"    {line}" for line in _user_frames(child["stacks"]) or ["(nothing was written)"]))
+        write(
+            "\n".join(
+                f"    {line}"
+                for line in _user_frames(child["stacks"])
+                or ["(waits for work)" if child["stacks"] else "(nothing was written)"]
+            )
+        )
     if reply.answer.text:
         say(f"sched: worker {info.name!r}: {reply.answer.text}")
 
 
 def _user_frames(text: str) -> list[str]:
-    """The stacks in *text* as far as they are not our own: below a task there is always the same."""
+    """The stacks in *text* as far as they are not our own: what is below a task, and threads that only wait for one."""
     lines: list[str] = []
-    ours = False
-    for line in text.strip().splitlines():
-        ours = bool(_OUR_FRAME.search(line)) or (ours and line.startswith(" "))
-        if not ours:
-            lines.append(line)
+    for block in text.strip().split("\n\n"):
+        head, *frames = block.splitlines()
+        theirs = list(takewhile(lambda frame: not _OUR_FRAME.search(frame), frames))
+        if theirs:
+            lines += ["", head, *theirs] if lines else [head, *theirs]
     return lines
 
 
@@ -118,7 +132,7 @@ def _options(task: dict[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in task["options"].items())
 
 
-_OUR_FRAME = re.compile(r'"[^"]*/worker/(execute|child|coroutine|threads|many)\.py", line')
+_OUR_FRAME = re.compile(r'"[^"]*/worker/(execute|child|coroutines?|threads|manychild|cells|kinds)\.py", line')
 _TASKS: list[Column[dict[str, Any]]] = [
     Column("TASK", lambda task: task["name"]),
     Column("OPTIONS", _options, wide=True),

@@ -150,11 +150,23 @@ def _worker(sched: Invocation, name: str | None, told: bool, flags: Flags, *, qu
         settle(sched.config)
     _tell_notes(sched, (f"task {task.name!r}: {note}" for task in loaded.tasks.values() for note in task.notes))
     entries = tuple(loaded.registry.entries.values())
+    _hint_at_default_queue(sched, queues)
     if flags.purge:
         _purge(sched, loaded.tasks, entries, queues=queues, exclude=exclude)
     return run_worker(
         sched.config, loaded.tasks, name=name, queues=queues, exclude=exclude, entries=entries, show_runs=told
     )
+
+
+def _hint_at_default_queue(sched: Invocation, queues: str) -> None:
+    """Who writes ``-Q celery`` means the default queue, which is Celery's name for it and not ours."""
+    named = {name.strip() for name in queues.split(",")}
+    config = sched.config
+    if "celery" in named - {config.default_queue, *config.queue_names} and config.default_queue not in named:
+        say(
+            f"sched: -Q celery: the default queue is called {config.default_queue!r} here, and this worker does not take from it; "
+            "default_queue = 'celery' calls it so"
+        )
 
 
 def _purge(

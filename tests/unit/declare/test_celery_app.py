@@ -330,3 +330,48 @@ def test_apply_runs_one_task_here() -> None:
         div.apply((1, 0), throw=True)
     with pytest.raises(TypeError, match="missing a required argument"):
         div.apply((1,))
+
+
+class Arg:
+    """A stand-in for a model of pydantic: its protocol is all that counts."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    @classmethod
+    def model_validate(cls, data: Any) -> Arg:
+        return cls(int(data["value"]))
+
+    def model_dump(self) -> dict[str, Any]:
+        return {"value": self.value}
+
+
+def test_models_are_made_of_mappings_before_the_function_is_called() -> None:
+    """Celery's guide, "Argument validation with Pydantic": the option says what is so anyway."""
+    app = App(broker="redis://localhost:1")
+
+    @app.task(name="x", pydantic=True)
+    def x(arg: Arg) -> Arg:
+        return Arg(arg.value + 1)
+
+    assert x.notes == ()
+    assert x.apply(({"value": "1"},)).get() == {"value": 2}
+    assert x.apply(({"value": "one"},)).failed()
+
+
+def test_an_app_that_names_no_broker_heeds_celerys_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is how containers are told; our own variable weighs more, and what the program says most."""
+    monkeypatch.delenv("SCHED_REDIS_URL", raising=False)
+    monkeypatch.setenv("CELERY_BROKER_URL", "redis://from-variable:1/2")
+    assert App().config.redis_url == "redis://from-variable:1/2"
+    assert App(broker="redis://said:1").config.redis_url == "redis://said:1"
+    monkeypatch.setenv("SCHED_REDIS_URL", "redis://ours:1")
+    assert App().config.redis_url == "redis://ours:1"
+
+
+def test_defaults_give_way_to_what_was_set() -> None:
+    app = App(broker="redis://localhost:1", task_default_queue="a")
+    app.add_defaults({"CELERY_DEFAULT_QUEUE": "b", "timezone": "Europe/Oslo"})
+    assert (app.config.default_queue, app.config.timezone) == ("a", "Europe/Oslo")
+    assert "CELERY_DEFAULT_QUEUE" in app.conf
+    assert "result_expires" not in app.conf

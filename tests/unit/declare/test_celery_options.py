@@ -13,6 +13,7 @@ from scheduler.errors import InvalidTaskError
 from scheduler.options import TASK_OPTIONS, read_options
 
 CELERYS = [
+    "pydantic", "pydantic_strict", "pydantic_context", "pydantic_dump_kwargs",
     "typing", "rate_limit", "store_errors_even_if_ignored", "compression", "max_retries",
     "default_retry_delay", "ignore_result", "trail", "send_events", "serializer",
     "time_limit", "soft_time_limit", "backend", "track_started", "acks_late",
