@@ -28,6 +28,7 @@ from worker import hooks, unit
 from worker.keeper import PROBE_S, Keeper
 from worker.pools import POOLS as CAN
 from worker.signals import Signals, Stop
+from worker.timers import wake_exactly
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -177,6 +178,7 @@ def open_session(keeper: Keeper, signals: Signals) -> int | None:
     Returns:
         An exit code: 0 if asked to stop meanwhile, 69 if Redis refuses.
     """
+    wake_exactly()  # after the fork of the zygote: it is our timeouts that count
     while signals.stop is Stop.NO:
         try:
             if not keeper.away or keeper.probe():

@@ -320,14 +320,16 @@ class Solo:
                 return
             if self._intake.due_mono_s is not None:
                 moments.append(self._intake.due_mono_s)
-        readers = [fd for fd in (self._signals.fileno(), wake_fd, bell_fd) if fd >= 0]
+        signals_fd = self._signals.fileno()
+        readers = [fd for fd in (signals_fd, wake_fd, bell_fd) if fd >= 0]
         ready, _, _ = select.select(readers, [], [], max(0.0, min(moments) - now))
         if bell_fd in ready:
             self._keeper.ring()
         if wake_fd in ready:
             self._intake.look_now()
             wake.read()
-        self._signals.drain()
+        if signals_fd in ready:
+            self._signals.drain()
 
     def _lease_lost(self) -> None:
         dropped = self._settlement.forget() + len(self._waiting)
