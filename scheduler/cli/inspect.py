@@ -106,13 +106,8 @@ def _print_stacks(sched: Invocation, reply: Reply, look: Looked) -> None:
         sched.out.gap()
         runs = ", ".join(f"{run['task']} ({run['id']})" for run in child["running"])
         write(f"process {child['pid']} runs {runs or 'nothing'}")
-        write(
-            "\n".join(
-                f"    {line}"
-                for line in _user_frames(child["stacks"])
-                or ["(waits for work)" if child["stacks"] else "(nothing was written)"]
-            )
-        )
+        nothing = "(waits for work)" if child["stacks"] else "(nothing was written)"
+        write("\n".join(f"    {line}" for line in _user_frames(child["stacks"]) or [nothing]))
     if reply.answer.text:
         say(f"sched: worker {info.name!r}: {reply.answer.text}")
 
