@@ -263,7 +263,7 @@ def test_schedules_have_celerys_names() -> None:
 
 def test_exceptions_have_celerys_names() -> None:
     from scheduler import exceptions  # noqa: PLC0415
-    from worker.limits import TimeLimitExceeded  # noqa: PLC0415
+    from scheduler.errors import TimeLimitExceeded  # noqa: PLC0415
 
     assert exceptions.TimeLimitExceeded is TimeLimitExceeded
     assert all(issubclass(getattr(exceptions, name), Exception) for name in exceptions.__all__)
