@@ -320,13 +320,18 @@ class Crew:
         """Kill those that hold something, and wait for their deaths. Raises `ZygoteDiedError`."""
         self._kill_and_wait(self._busy(), Killed(why))
 
-    def close(self) -> int:
-        """Kill what still runs and let the children end; how many messages were broken off. Nothing is raised."""
+    def close(self, *, at_once: bool) -> int:
+        """
+        Kill what still runs and let the children end; how many messages were broken off. Nothing is raised.
+
+        Args:
+            at_once: No child is waited for that would like to hear `worker_process_shutdown`.
+        """
         self.leave()
         running = len(self.running())
         try:
             self._kill_and_wait(self._busy(), Killed("stop"))
-            if wants_farewell():
+            if wants_farewell() and not at_once:
                 now = time.monotonic()
                 for hand, _ in self._hands.values():
                     hand.hang_up(now)

@@ -23,6 +23,8 @@ from worker.zygote import Zygote
 READ_BYTES = 1 << 20
 WITHDRAW_AFTER_S = 0.1
 """Behind a task that takes longer, nothing waits."""
+WAIT_S_MAX = 0.5
+"""And nothing waits for longer, however quickly the child gets through what is before it."""
 LOOK_S = 0.05
 """How often a busy child that has work behind what it runs is looked at."""
 

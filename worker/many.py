@@ -2,7 +2,8 @@
 A child that runs many messages at once, as its supervisor sees it, and taking back what it has not started.
 
     given → started → over, in any order, each by itself
-    given → not started 100 ms later (all are busy, or the child is stuck) → withdrawn, with all else that has not started
+    given → not started 100 ms later, and nothing else has ended (all are busy, or the child is stuck); or half a second later
+          → withdrawn, with all else that has not started
           → passed over by the child, which then is given work again; not more than it ran, at first
 
 The truth about a message is its cell in shared memory (`worker.cells`) until the child has reported it.
@@ -23,7 +24,7 @@ from typing import NamedTuple
 from scheduler.model import Message
 from worker.cells import STARTED, WITHDRAWN, WORDS, Cells
 from worker.frames import Batch, Interrupt, Resize, Sweep, Tidings
-from worker.hand import LOOK_S, WITHDRAW_AFTER_S, Hand, Running
+from worker.hand import LOOK_S, WAIT_S_MAX, WITHDRAW_AFTER_S, Hand, Running
 from worker.shared import SETTLE_S
 from worker.zygote import Zygote
 
@@ -53,6 +54,7 @@ class Many(Hand):
         self._free: list[int] = []
         self._messages: dict[int, Message] = {}
         self._fresh: deque[_Fresh] = deque()
+        self._ended_mono_s = 0.0
         self._settling: list[int] = []
         self._settle_mono_s = 0.0
         self._withdrawn: set[int] = set()
@@ -118,7 +120,10 @@ class Many(Hand):
             return self._settle_mono_s
         if is_cancelling:
             return now + LOOK_S
-        return self._fresh[0].given_mono_s + WITHDRAW_AFTER_S if self._fresh else math.inf
+        if not self._fresh:
+            return math.inf
+        due_mono_s = self._fresh[0].given_mono_s + WITHDRAW_AFTER_S
+        return due_mono_s if now < due_mono_s else max(now, self._patience_mono_s())
 
     def look(self, now: float, cancels: Mapping[str, bool]) -> list[Message]:
         """Mind cancel requests, and what was not started in time; what was taken back."""
@@ -128,7 +133,8 @@ class Many(Hand):
             return self._settle() if now >= self._settle_mono_s else []
         while self._fresh and now >= self._fresh[0].given_mono_s + WITHDRAW_AFTER_S:
             if any(self._messages.get(c) is m and not self._started_ns(c) for c, m in self._fresh[0].messages):
-                self.withdraw(now)
+                if now >= self._patience_mono_s():
+                    self.withdraw(now)
                 break
             self._fresh.popleft()
             self.window = min(WINDOW_MAX, 2 * self.window)
@@ -139,6 +145,10 @@ class Many(Hand):
         self._interrupt([cell for cell, message in self._messages.items() if message.id in ids])
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _patience_mono_s(self) -> float:
+        """Until when the oldest batch may wait: for as long as others get on, within bounds."""
+        return min(self._ended_mono_s + WITHDRAW_AFTER_S, self._fresh[0].given_mono_s + WAIT_S_MAX)
 
     def _started_ns(self, cell: int) -> int:
         return self._words[cell * WORDS + STARTED]
@@ -173,6 +183,8 @@ class Many(Hand):
             self._send(Interrupt(new))
 
     def _note(self, report: Tidings) -> list[Message]:
+        if report.done:
+            self._ended_mono_s = time.monotonic()
         for cell in report.done:
             self._messages.pop(cell, None)
         back = []

@@ -2,7 +2,7 @@
 A child that runs one message at a time, as its supervisor sees it, and taking back what it has not started.
 
     free → has a parcel → (a second one, if the first is quick) → free
-         → its task takes long: the unstarted rest is withdrawn, and nothing more is sent until the task is over
+         → its task takes long, or they do together: the unstarted rest is withdrawn, and nothing more is sent until the task is over
 
 Messages are numbered in the order in which they are run, so one number says what is done, and one what is claimed.
 """
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from scheduler.model import Message
 from worker.frames import Parcel, Report
-from worker.hand import LOOK_S, WITHDRAW_AFTER_S, Hand, Killed, Running
+from worker.hand import LOOK_S, WAIT_S_MAX, WITHDRAW_AFTER_S, Hand, Killed, Running
 from worker.shared import SETTLE_S, UNLIMITED, Slots
 from worker.zygote import Zygote
 
@@ -39,6 +39,7 @@ class Single(Hand):
         self._withdrawn_from = 0
         self._settle_mono_s = 0.0
         self._quick = True
+        self._given_mono_s = 0.0
         slots.reset(number)
         super().__init__(number, zygote, time.monotonic(), Report)
 
@@ -92,6 +93,8 @@ class Single(Hand):
         """Send a parcel of *messages*."""
         parcel = Parcel(self._sent + 1, clock_ms, messages, session)
         self._sent = parcel.last
+        if not self._parcels:
+            self._given_mono_s = time.monotonic()
         self.given += len(messages)
         self._quick = self._is_quick(messages)
         self._parcels.append(parcel)
@@ -116,7 +119,10 @@ class Single(Hand):
                 self.kill(Killed("time_limit", running.message.id))
             elif cancels.get(running.message.id):
                 self.kill(Killed("cancel", running.message.id))
-            elif now >= running.since_mono_s + WITHDRAW_AFTER_S and self.has_unstarted():
+            elif (
+                now >= min(running.since_mono_s + WITHDRAW_AFTER_S, self._given_mono_s + WAIT_S_MAX)
+                and self.has_unstarted()
+            ):
                 self.withdraw(now)
         return []
 
@@ -160,6 +166,7 @@ class Single(Hand):
         self._done = report.done
         while self._parcels and self._parcels[0].last <= report.done:
             self._parcels.popleft()
+            self._given_mono_s = time.monotonic()  # the next one's turn has come
         self._reopen()
         return back
 

@@ -331,7 +331,7 @@ class Supervisor:
     def _close(self) -> None:
         """Kill what still runs, give it back, close the session."""
         self._stop_mono_s = self._stop_mono_s or time.monotonic()
-        killed = self._crew.close()
+        killed = self._crew.close(at_once=self._signals.stop is Stop.NOW)
         if self._keeper.is_open:
             try:
                 if not self._keeper.away:
