@@ -264,13 +264,22 @@ class Retry(TaskSignal):
         args: Sequence[Any] | None = None,
         kwargs: dict[str, Any] | None = None,
         max_retries: int | None = None,
+        queue: str | None = None,
+        priority: int | None = None,
     ) -> None:
         self.exc = exc
         self.countdown_s = countdown_s
         self.new_args = args
         self.new_kwargs = kwargs
         self.max_retries = max_retries
+        self.new_queue = queue
+        self.new_priority = priority
         super().__init__(message or (f"retry after {exc!r}" if exc is not None else "retry"))
+
+    @property
+    def changes(self) -> bool:
+        """Whether the next attempt is to differ from this one."""
+        return any(new is not None for new in (self.new_args, self.new_kwargs, self.new_queue, self.new_priority))
 
 
 class Ignore(TaskSignal):

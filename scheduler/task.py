@@ -35,10 +35,10 @@ from scheduler.config import Config
 from scheduler.context import Request, current_request
 from scheduler.defaults import in_force
 from scheduler.errors import OversizedMessageError, Retry, SchedError
-from scheduler.exchange import Exchange, Queue
+from scheduler.exchange import Exchange, Queue, queue_complaint
 from scheduler.home import Home
 from scheduler.model import READY_STATES
-from scheduler.options import TaskOptions, name_complaint
+from scheduler.options import PRIORITY_MAX, TaskOptions, name_complaint
 from scheduler.result import AsyncResult
 from scheduler.signatures import Signature
 from scheduler.timing.duration import parse_duration_ms
@@ -346,6 +346,9 @@ class Task:
         eta: datetime | None = None,
         countdown: Duration | None = None,
         max_retries: int | None = None,
+        *,
+        queue: str | None = None,
+        priority: int | None = None,
     ) -> Retry:
         """
         End this attempt and try again later.
@@ -358,11 +361,14 @@ class Task:
             throw: False: return the `Retry` rather than raise it.
             eta, countdown: When; else after the task's own backoff.
             max_retries: Instead of the entry's, or the task's.
+            queue, priority: Where the next attempts wait, instead of where this one did.
 
         Raises:
             Retry: The way in which the worker is told.
+            ValueError: There can be no such queue, or no such priority.
             MaxRetriesExceededError: The retries are used up, and there is no *exc*.
         """
+        self._check_way(queue, priority)
         request = self.request
         if request.called_directly:
             # Nobody would run it again: the caller of the function gets what went wrong.
@@ -378,10 +384,27 @@ class Task:
             args=None if args is None else list(args),
             kwargs=None if kwargs is None else dict(kwargs),
             max_retries=max_retries,
+            queue=queue,
+            priority=priority,
         )
         if throw:
             raise signal from exc
         return signal
+
+    def _check_way(self, queue: str | None, priority: int | None) -> None:
+        """
+        See `retry`.
+
+        Raises:
+            ValueError: There can be no such queue, or no such priority.
+        """
+        what = f"task {self.name!r}: retry"
+        if queue is not None:
+            if complaint := queue_complaint(queue):
+                raise ValueError(f"{what}: {complaint}")
+            self._home.router.checked(queue)
+        if priority is not None and (type(priority) is not int or not 0 <= priority <= PRIORITY_MAX):
+            raise ValueError(f"{what}: priority {priority!r}: expected a whole number from 0 to {PRIORITY_MAX}")
 
     def update_state(self, task_id: str | None = None, state: str = "PROGRESS", meta: Any = None) -> None:
         """

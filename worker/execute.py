@@ -406,8 +406,8 @@ class Executor:
         return self._failed(attempt, error, trace=trace)
 
     def _next_body(self, attempt: Attempt, error: BaseException) -> bytes:
-        """The body of the next attempt: the same, unless `retry` was given other arguments."""
-        if not isinstance(error, Retry) or (error.new_args is None and error.new_kwargs is None):
+        """The body of the next attempt: the same, unless `retry` was told otherwise."""
+        if not isinstance(error, Retry) or not error.changes:
             return attempt.message.body
         payload = attempt.payload
         what = f"task {attempt.header.task!r}: retry: its"
@@ -417,7 +417,12 @@ class Executor:
         if error.new_kwargs is not None:
             kwargs = encode_argument(error.new_kwargs, attempt.header.serializer, what=f"{what} kwargs")
             payload = msgspec.structs.replace(payload, kwargs=kwargs)
-        header = msgspec.structs.replace(attempt.header, signed=False)  # it is signed anew when it is sent
+        header = msgspec.structs.replace(
+            attempt.header,
+            signed=False,  # it is signed anew when it is sent
+            queue=error.new_queue or attempt.header.queue,
+            priority=attempt.header.priority if error.new_priority is None else error.new_priority,
+        )
         body = encode_header(header) + encode_payload(payload, header.serializer)
         if len(body) > self._config.message_bytes_max:
             raise OversizedMessageError(

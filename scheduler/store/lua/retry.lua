@@ -27,6 +27,7 @@ redis.call('HSET', MESSAGES, id, body)
 redis.call('HSET', TRIES, id, attempt .. ' 0')
 redis.call('HDEL', LOSSES, id)
 if ARGV[6] ~= '' then redis.call('SET', PREFIX .. 'r:' .. id, ARGV[6], 'PX', math.max(1, ARGV[7])) end
+redis.call('SADD', QUEUES, h.queue) -- it may be another one than before
 redis.call('ZADD', delayed_key(h.queue), at, id)
 wake_for(h.queue, at, now)
 wake_limited(h.queue)
