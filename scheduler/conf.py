@@ -20,6 +20,7 @@ from scheduler.errors import ConfigError
 from scheduler.nearest import nearest
 
 _PLAIN = (str, int, float, bool, list, tuple, dict, set, timedelta, type(None))
+_CANVAS = "chains, groups and chords are not in this version: let a task call the next one"
 _CAPITALS = ("BROKER_", "CELERY_", "CELERYD_", "CELERYBEAT_")
 """What begins so is meant as a setting."""
 
@@ -190,7 +191,14 @@ def imported(name: str, what: str) -> ModuleType:
             raise ConfigError(f"{what}: there is no module {error.name!r} here ({os.getcwd()}) or installed") from None
         raise ConfigError(f"{what}: {name} cannot be imported: {error}") from error
     except Exception as error:
-        raise ConfigError(f"{what}: {name} cannot be imported: {type(error).__name__}: {error}") from error
+        hint = f"; {_CANVAS}" if isinstance(error, ImportError) and _asks_for_canvas(error) else ""
+        raise ConfigError(f"{what}: {name} cannot be imported: {type(error).__name__}: {error}{hint}") from error
+
+
+def _asks_for_canvas(error: ImportError) -> bool:
+    return error.name == "scheduler" and any(
+        f"'{name}'" in str(error) for name in ("chain", "chord", "chunks", "group")
+    )
 
 
 def named(source: str) -> object:

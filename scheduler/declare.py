@@ -152,9 +152,7 @@ class Declarations:
             raise InvalidTaskError(complaint)
         if not isinstance(bind, bool):
             raise InvalidTaskError(f"{what}: bind {bind!r}: expected True or False")
-        if complaints:
-            raise InvalidTaskError("\n".join(f"{what}: {complaint}" for complaint in complaints))
-        said = read_task_options(options, what=what)
+        said = read_task_options(options, what=what, complaints=complaints)
         made.declared(fn, name=chosen, bind=bind, said=said, home=self.home, place=_place(fn), typing=typing)
         if (rule := made.options.unique) is not None and (complaint := rule_complaint(rule, made.parameters)):
             raise InvalidTaskError(f"{what}: {complaint}")

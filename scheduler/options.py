@@ -145,14 +145,18 @@ def read_options(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return values, complaints
 
 
-def read_task_options(given: Mapping[str, Any], *, what: str) -> dict[str, Any]:
+def read_task_options(given: Mapping[str, Any], *, what: str, complaints: Sequence[str] = ()) -> dict[str, Any]:
     """
     The fields of `TaskOptions` that the keywords of a declaration speak of; *what* begins each complaint.
+
+    Args:
+        complaints: What is wrong already.
 
     Raises:
         InvalidTaskError: One line for each complaint.
     """
-    values, complaints = read_options(given)
+    values, found = read_options(given)
+    complaints = [*complaints, *found]
     if complaints:
         raise InvalidTaskError("\n".join(f"{what}: {complaint}" for complaint in complaints))
     return values

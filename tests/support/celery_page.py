@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from scheduler.calls import _NOT_OF_CALLS, PASSED_OVER
 from scheduler.celery_options import ALIASES, RENAMED
 from scheduler.celery_options import PASSED as OPTIONS_PASSED
 from scheduler.celery_settings import BACKEND_FAMILIES, COUNTERPARTS, PASSED, SAME, SPECIAL
@@ -72,6 +73,13 @@ def tables() -> dict[str, str]:
                     **celery_flags._REFUSED,
                 }.items()
             }
+        ),
+        "calls": _rows(
+            ("`apply_async(…)`", ""),
+            (
+                (", ".join(f"`{name}`" for name in sorted(PASSED_OVER)), "accepted, and changes nothing"),
+                *((f"`{name}`", f"refused: {why}") for name, why in _NOT_OF_CALLS.items()),
+            ),
         ),
         "commands": _rows(("celery …", "here"), ((f"`{name}`", text) for name, text in CELERYS.items())),
         "control": _rows(
