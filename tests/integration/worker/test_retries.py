@@ -66,3 +66,30 @@ def test_between_attempts_the_state_is_retry(lab: Lab) -> None:
     id_ = lab.send("later")
     wait_until(lambda: lab.store.results.state(id_) == "RETRY", what="RETRY")
     assert lab.store.queues.depths(["default"])["default"].delayed == 1
+
+
+def test_the_next_attempt_may_wait_elsewhere(lab: Lab) -> None:
+    """`self.retry(queue=…, priority=…)`: to a slower line after the first failure; that queue may be new."""
+    lab.write("""
+        @task(bind=True)
+        def moves(self):
+            info = self.request.delivery_info
+            if self.request.attempt == 1:
+                raise self.retry(countdown=0, queue="slow", priority=7)
+            return [info["queue"], info["priority"]]
+    """)
+    lab.worker("-Q", "default,slow")
+    assert lab.value(lab.send("moves")) == ["slow", 7]
+    assert "slow" in lab.store.queues.names()
+
+
+def test_a_retry_that_cannot_be_meant_fails_the_run(lab: Lab) -> None:
+    """With what is wrong; not with a message that nobody takes."""
+    lab.write("""
+        @task(bind=True)
+        def lost(self):
+            raise self.retry(countdown=0, queue="no such")
+    """)
+    lab.worker()
+    kind, text = lab.error(lab.send("lost"))
+    assert (kind, text.startswith("task 't.lost': retry: queue 'no such'")) == ("ValueError", True)
