@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 import msgspec
 
 from scheduler.clock import aware, to_ms
-from scheduler.content import JSON
+from scheduler.content import JSON, SCALARS
 from scheduler.context import current_request
 from scheduler.errors import ConfigError, OversizedMessageError, QueueFullError, RefusedError, StoreUnavailableError
 from scheduler.exchange import Exchange, Queue
@@ -336,7 +336,9 @@ def _plain_payload(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes | No
         payload = _plain_encode(_PlainPayload(args, kwargs))
     except (TypeError, ValueError, RecursionError, OverflowError):
         return None
-    is_plain = JSON.is_plain(args) and (not kwargs or JSON.is_plain(kwargs.values())) and JSON.mark not in payload
+    if not kwargs and SCALARS.issuperset(map(type, args)):
+        return payload
+    is_plain = JSON.is_plain(args) and JSON.is_plain(kwargs.values()) and JSON.mark not in payload
     return payload if is_plain else None
 
 

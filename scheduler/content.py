@@ -43,7 +43,8 @@ DEPTH_MAX = 200
 
 PATH_CHARS_MAX = 100
 
-_SCALARS = frozenset({str, int, float, bool, type(None)})
+SCALARS = frozenset({str, int, float, bool, type(None)})
+"""What every serializer has a word for."""
 _CONTAINERS = frozenset({list, tuple, dict})
 _REMEDY = "pass plain data (numbers, text, lists, mappings, dates, UUIDs, Decimals, bytes, sets, dataclasses)"
 
@@ -72,7 +73,7 @@ class Content:
         self.mark = tag
         self._encode = encode
         self._decode = decode
-        self._scalars = _SCALARS | natives
+        self._scalars = SCALARS | natives
         self._plain = self._scalars | _CONTAINERS
 
     def encode(self, value: Any, *, what: str) -> bytes:
