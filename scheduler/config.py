@@ -33,9 +33,11 @@ from scheduler.exchange import (
 from scheduler.nearest import nearest
 from scheduler.rate import Rate, read_rate
 from scheduler.routes import read_routes
+from scheduler.sentinel_url import SCHEME as SENTINEL_SCHEME
+from scheduler.sentinel_url import read_sentinel_url
 
 NAMESPACE_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
-URL_SCHEMES = ("redis", "rediss", "unix")
+URL_SCHEMES = ("redis", "rediss", "unix", SENTINEL_SCHEME)
 CALLABLE_PATTERN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 """``schedules.ops:page``"""
 ALERT_HOOKS_MAX = 20
@@ -389,6 +391,9 @@ def _url(value: Any, place: _Place) -> str:
     shown = f"{place.name} '{redact_url(text)}'"
     try:
         parts = urlsplit(text)
+        if parts.scheme == SENTINEL_SCHEME:
+            read_sentinel_url(text)
+            return text
         _ = parts.port
     except ValueError as error:
         raise ValueError(f"{shown}: {error}") from None

@@ -27,7 +27,11 @@ def _global_options() -> list[click.Option]:
             "The settings (default: sched.toml, or [tool.sched] in pyproject.toml).",
             "FILE",
         ),
-        (["--redis-url", "-b", "--broker", "redis_url"], "Redis or Valkey: redis:// rediss:// unix://", "URL"),
+        (
+            ["--redis-url", "-b", "--broker", "redis_url"],
+            "Redis or Valkey: redis:// rediss:// unix:// redis+sentinel://",
+            "URL",
+        ),
         (["--namespace"], "What the keys on Redis begin with.", "NAME"),
         (["--tz"], "Show and read times in this zone.", "ZONE"),
         (["-o", "--output"], "How to print.", click.Choice(FORMATS)),

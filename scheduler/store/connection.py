@@ -5,7 +5,7 @@ States of a call: sent → answered · refused (`StoreRefusedError`: password, m
 lost, LOADING, READONLY, TRYAGAIN, MASTERDOWN, no script): repeated with full-jitter backoff until the deadline, then
 `StoreUnavailableError`. A broken call may have been carried out, so every script is written to be repeated.
 
-Sentinel and Cluster enter in `_pool`: everything else asks it for a connection to the current primary.
+Sentinel (`store.sentinel`) enters in `_pool`: everything else asks it for a connection to the current primary.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from urllib.parse import urlsplit
 import redis
 from redis import exceptions as failures
 
-from scheduler.config import redact_url
+from scheduler.config import URL_SCHEMES, redact_url
 from scheduler.errors import ConfigError, StoreRefusedError, StoreUnavailableError
+from scheduler.sentinel_url import SCHEME as SENTINEL_SCHEME
 from scheduler.store.scripts import Script, script
 
 Argument = bytes | str | int | float
@@ -76,7 +77,7 @@ class Connection:
     Thread-safe. After a fork the child opens connections of its own.
 
     Args:
-        url: ``redis://``, ``rediss://`` or ``unix://``.
+        url: ``redis://``, ``rediss://``, ``unix://`` or ``redis+sentinel://``.
         password: Used instead of one in *url*.
         timeout_s: How long a call may take altogether, repeats included.
         patience_s: How long a call that finds nobody is repeated; a person at a prompt has less than a service.
@@ -324,8 +325,8 @@ class Pending:
 
 def _pool(url: str, *, password: str | None, timeout_s: float, name: str) -> redis.ConnectionPool:
     scheme = urlsplit(url).scheme
-    if scheme not in ("redis", "rediss", "unix"):
-        raise ConfigError(f"redis_url {redact_url(url)!r}: use redis://, rediss:// or unix://")
+    if scheme not in URL_SCHEMES:
+        raise ConfigError(f"redis_url {redact_url(url)!r}: use {', '.join(f'{known}://' for known in URL_SCHEMES)}")
     options: dict[str, Any] = {
         "protocol": 2,
         "client_name": name,
@@ -339,7 +340,12 @@ def _pool(url: str, *, password: str | None, timeout_s: float, name: str) -> red
     if scheme != "unix":
         options["socket_keepalive"] = True
     try:
-        pool = redis.ConnectionPool.from_url(url, **options)
+        if scheme == SENTINEL_SCHEME:
+            from scheduler.store.sentinel import sentinel_pool  # noqa: PLC0415 - a client more, for those who have them
+
+            pool = sentinel_pool(url, options)
+        else:
+            pool = redis.ConnectionPool.from_url(url, **options)
     except ValueError as error:
         raise ConfigError(f"redis_url {redact_url(url)!r}: {error}") from None
     pool.connection_class = type("Limited", (_Limited, pool.connection_class), {})

@@ -63,7 +63,7 @@ def test_every_complaint_is_told_at_once_with_its_place(tmp_path: Path) -> None:
     assert "Europe/Berlin" in told[1]
     assert told[2].startswith("sched.toml: leader_lease 'soon' is not a duration")
     assert told[3] == "SCHED_CONCURRENCY: concurrency 'many': expected a whole number"
-    assert told[4] == "redis_url 'http://x': this version speaks redis://, rediss://, unix://"
+    assert told[4] == "redis_url 'http://x': this version speaks redis://, rediss://, unix://, redis+sentinel://"
     assert told[5] == "pool 'fibers': this version knows prefork, threads, async, solo"
     assert len(told) == 6
 
@@ -83,7 +83,7 @@ def test_a_horizon_that_a_change_of_leader_outlasts_is_refused() -> None:
         ("redis_url", "redis://h/zero", "the database after the host is a number, not 'zero'"),
         ("redis_url", "unix://run/redis.sock", "a socket's path is absolute: three slashes"),
         ("redis_url", "unix://", "a socket's path is missing"),
-        ("redis_url", "redis+sentinel://h", "this version speaks redis://, rediss://, unix://"),
+        ("redis_url", "redis+sentinel://h", "the name of the service is missing"),
         ("redis_url", 5, "redis_url 5: expected text"),
         ("namespace", "a b", "namespace 'a b': use 1–64 letters"),
         ("default_queue", "-x", "default_queue '-x': use 1–128 letters"),

@@ -119,6 +119,24 @@ def test_a_cut_shorter_than_the_lease_costs_nothing(own_lab: Lab, own_server: Va
         assert not worker.told.all("session.lost")
 
 
+@pytest.mark.long
+@pytest.mark.timeout(480)
+def test_a_cut_of_five_minutes_is_survived(lab: Lab, proxy: Proxy) -> None:
+    """As long as it takes: nothing gives up, nothing grows, and the work of before is told or thrown away."""
+    worker = behind(lab, proxy, "-n", "cut")
+    lab.value(lab.send("note", lab.path("notes"), 0))
+    proxy.hold()
+    worker.told.wait("store.lost", timeout_s=20)
+    time.sleep(300)  # what is tried here is the length
+    said = len(worker.told.all())
+    proxy.let_go(lost=True)
+    began = time.monotonic()
+    assert lab.value(lab.send("note", lab.path("notes"), 1)) == 1
+    assert time.monotonic() - began < BACK_S_MAX
+    assert said < 20, "an outage is told once"
+    assert lab.lines("notes") == ["0", "1"]
+
+
 def test_a_failover_to_a_replica_is_followed(tmp_path: Path) -> None:
     """The old primary answers READONLY, or its connections break: the worker asks again where the address leads now."""
     if not DebianRedis.installed():
