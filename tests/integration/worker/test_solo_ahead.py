@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from tests.integration.worker.lab import Lab
 from tests.support.wait import wait_until
 
@@ -48,12 +50,13 @@ def test_a_long_task_among_short_ones_keeps_none_of_them(lab: Lab) -> None:
     lab.send("hold", lab.path("held"), lab.path("go"))
     rest = range(1500, 3000)
     send_many(lab, rest)
-    lab.worker("--pool", "solo")
+    patient = msgspec.structs.replace(lab.config, worker_lease_ms=60_000)  # while it holds, solo renews nothing
+    lab.worker("--pool", "solo", config=patient)
     lab.wait_lines("held", 1, timeout_s=30)
     assert counted(lab) == list(range(1500))
     (holder,) = lab.store.sessions.workers()
     assert len(holder.held) == 1, "something waits behind the task that runs"
-    lab.worker("--pool", "solo")
+    lab.worker("--pool", "solo", config=patient)
     wait_until(lambda: len(lab.lines("counted")) >= 3000, timeout_s=30)
     assert counted(lab)[1500:] == list(rest)
     lab.let_go()
