@@ -6,8 +6,10 @@ from typing import Any
 
 import msgspec
 
+from scheduler.content import JSON, MSGPACK
+from scheduler.errors import UndecodableMessageError
 from scheduler.model import ResultRecord
-from scheduler.wire import SERIALIZER_NAMES, SERIALIZERS, decode_value, encode_json
+from scheduler.wire import SERIALIZER_NAMES, SERIALIZERS, encode_json
 
 _RAISED = frozenset({"FAILURE", "RETRY"})
 
@@ -21,7 +23,7 @@ def result_data(record: ResultRecord | None) -> dict[str, Any]:
         "result": None if raised else _plain(record),
         "exception": record.result if raised else None,
         "traceback": record.traceback,
-        "meta": record.meta,
+        "meta": _natural(record.meta),
     }
 
 
@@ -39,10 +41,18 @@ def result_text(record: ResultRecord) -> str:
 def _plain(record: ResultRecord) -> msgspec.Raw:
     """The return value as JSON. What is pickled stays closed: nobody who only looks has asked for its code to run."""
     if not record.serializer:
-        return record.result
+        return _natural(record.result)
     name = SERIALIZER_NAMES.get(record.serializer, str(record.serializer))
     if record.serializer != SERIALIZERS["msgpack"]:
         return msgspec.Raw(msgspec.json.encode(f"({name}, {len(record.result):,} bytes)"))
-    return msgspec.Raw(
-        encode_json(decode_value(record.result, record.serializer, what="the result"), what="the result")
-    )
+    return _natural(msgspec.Raw(encode_json(MSGPACK.decode(record.result, what="the result"), what="the result")))
+
+
+def _natural(data: msgspec.Raw) -> msgspec.Raw:
+    """*data*, which is JSON, without tags: a date is text, a set is a list."""
+    if JSON.mark not in bytes(data):
+        return data
+    try:
+        return msgspec.Raw(msgspec.json.encode(JSON.decode(data, what="it")))
+    except (UndecodableMessageError, TypeError):
+        return data  # a newer version wrote it
