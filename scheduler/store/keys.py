@@ -20,7 +20,7 @@ For ever (the short list; each is bounded by the number of entries, queues or li
     {ns}:watched           hash    entry with a `watch` → since when, in ms    change
     {ns}:alerts            hash    what it is about → Alert that is open       settle_alert
     {ns}:queues            set     queues that ever held a message             enqueue, arm, change
-    {ns}:queue_limits      hash    queue → "max_length overflow concurrency",  beats and workers when they start
+    {ns}:queue_limits      hash    queue → "max_length overflow concurrency",  limit: beats, workers, at their start
                                    "-" for none; only queues with a limit
 
 As long as a message lives (P5: each is in exactly one place)

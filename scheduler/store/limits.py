@@ -51,21 +51,9 @@ class Limits:
 
         Calling it again is safe. Nothing is sent where nothing is declared.
         """
-        key = self._keys.queue_limits
-        limited = {queue.name: _written(queue) for queue in queues if queue.is_limited}
-        commands: list[tuple[str, ...]] = []
-        if self._told:
-            # Asked first: a Redis without memory answers, and would not write even what stands there already.
-            known = self._connection.call("HMGET", key, *limited) if limited else ()
-            missing = [row for row, found in zip(limited.items(), known, strict=True) if found is None]
-            commands += [("HSETNX", key, name, text) for name, text in missing]
-        else:
-            if free := [queue.name for queue in queues if not queue.is_limited]:
-                commands.append(("HDEL", key, *free))
-            if limited:
-                commands.append(("HSET", key, *(text for row in limited.items() for text in row)))
-        if commands:
-            self._connection.pipeline(commands)
+        if queues:
+            rows = (text for queue in queues for text in (queue.name, _written(queue)))
+            self._connection.run("limit", (self._keys.queue_limits,), (int(self._told), *rows))
         self._told = True
 
     def all(self) -> dict[str, Limit]:
@@ -75,7 +63,9 @@ class Limits:
 
 
 def _written(queue: Queue) -> str:
-    """``"max_length overflow concurrency"``, for `limits` in Lua."""
+    """``"max_length overflow concurrency"``, as scripts read it; nothing where there is no limit."""
+    if not queue.is_limited:
+        return ""
     return f"{queue.max_length or NONE} {queue.overflow} {queue.concurrency or NONE}"
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from scheduler.config import Config
 from scheduler.exchange import Queue
-from scheduler.store import Store
+from scheduler.store import Store, open_store
 from scheduler.store.limits import Limit, Limits
 
 pytestmark = pytest.mark.redis
@@ -38,6 +39,17 @@ def test_whoever_finds_redis_again_adds_only_what_is_missing(store: Store) -> No
     store.connection.call("HDEL", store.keys.queue_limits, "b")
     old.tell([Queue("a", max_length=9), Queue("b", concurrency=2)])
     assert store.limits.all() == {"a": Limit(10), "b": Limit(concurrency=2)}
+
+
+def test_a_full_redis_keeps_nobody_from_its_work(own_config: Config) -> None:
+    """A beat that cannot tell its limits would not lead, and a worker would not come back."""
+    store = open_store(own_config, role="test")
+    store.connection.call("CONFIG", "SET", "maxmemory", "1")
+    store.limits.tell([Queue("a", max_length=9), Queue("b")])
+    store.limits.tell([Queue("a", max_length=9), Queue("c", concurrency=1)])
+    store.connection.call("CONFIG", "SET", "maxmemory", "0")
+    assert store.limits.all() == {"a": Limit(9), "c": Limit(concurrency=1)}
+    store.close()
 
 
 def test_where_nothing_is_declared_nothing_is_sent(store: Store) -> None:
