@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from scheduler.config import load_config
-from scheduler.errors import ConfigError
+from scheduler.errors import ConfigError, StoreUnavailableError
 from scheduler.sentinel_url import SentinelUrl, read_sentinel_url
+from scheduler.store.connection import Connection
 
 
 def test_an_address_is_taken_apart() -> None:
@@ -45,3 +46,11 @@ def test_its_password_is_not_shown(tmp_path: Path) -> None:
     url = "redis+sentinel://me:secret@a,b/main?sentinel_password=secret"
     config = load_config(environ={"SCHED_REDIS_URL": url}, cwd=tmp_path)
     assert config.redacted_url == "redis+sentinel://me:***@a,b/main?sentinel_password=***"
+
+
+def test_sentinels_that_do_not_answer_are_told_in_a_line() -> None:
+    """redis-py shows every client with all its settings."""
+    connection = Connection("redis+sentinel://127.0.0.1:1,127.0.0.1:2/main", timeout_s=0.2)
+    with pytest.raises(StoreUnavailableError, match="none knows a live primary called 'main'$"):
+        connection.call("PING")
+    connection.close()

@@ -77,7 +77,6 @@ def _free_ports(n: int) -> list[int]:
     return ports
 
 
-@pytest.mark.long
 def test_a_worker_follows_a_failover(watched: Watched, tmp_path: Path) -> None:
     """P11: what ran goes on, its result arrives at the new primary, and new calls run there."""
     lab = Lab(watched.url, tmp_path)
