@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 from scheduler.celery_options import PASSED as OPTIONS_PASSED
 from scheduler.celery_options import Passed
 from scheduler.config import SETTINGS
+from scheduler.sentinel_url import SCHEME as SENTINEL_SCHEME
 
 BEAT_SCHEDULE = "beat_schedule"
 """Entries; `App` declares them."""
@@ -41,9 +42,14 @@ class Means(NamedTuple):
 # ── how values are converted ────────────────────────────────────────────────────────────────────────────────────────
 
 
+_SENTINEL = "sentinel://"
+
+
 def _url(value: Any) -> Any:
     """Celery's spellings of a Redis URL: ``redis+socket://``, ``socket://``, one in a list."""
     if isinstance(value, list | tuple):
+        if value and all(isinstance(one, str) and one.startswith(_SENTINEL) for one in value):
+            return ";".join(value)
         if len(value) != 1:
             raise ValueError(
                 "one address is expected; where another one takes over is for Redis Sentinel or Cluster to say"
@@ -51,7 +57,7 @@ def _url(value: Any) -> Any:
         value = value[0]
     if not isinstance(value, str):
         return value
-    if ";" in value:
+    if ";" in value and not value.startswith(_SENTINEL):
         raise ValueError(
             "one address is expected; where another one takes over is for Redis Sentinel or Cluster to say"
         )
@@ -447,12 +453,34 @@ def _read_broker(said: Mapping[str, Any], found: Translated) -> None:
     if not isinstance(options, Mapping):
         found.complaints.append(f"broker_transport_options {options!r}: expected a mapping")
         return
+    if isinstance(url, str) and url.startswith(_SENTINEL):
+        _read_sentinels(url, options, found)
+        options = {name: value for name, value in options.items() if name not in ("master_name", "sentinel_kwargs")}
     for name, value in options.items():
         if name == "global_keyprefix":
             found.ours.setdefault("namespace", str(value).rstrip("_:.-") or "sched")
         else:
             why = _TRANSPORT_OPTIONS.get(name, _CONNECTION)
             found.notes.append(f"broker_transport_options: {name} has no meaning here: {why}")
+
+
+def _read_sentinels(url: str, options: Mapping[str, Any], found: Translated) -> None:
+    """``sentinel://a:26379;sentinel://b:26379`` with its `master_name` as one address."""
+    service = options.get("master_name")
+    if not service:
+        found.complaints.append("broker_transport_options: master_name is missing: what the Sentinels call the primary")
+        return
+    parts = [urlsplit(one) for one in url.split(";") if one]
+    logins = [part.netloc.rpartition("@")[0] for part in parts]
+    login = next((f"{login}@" for login in logins if login), "")
+    hosts = ",".join(part.netloc.rpartition("@")[2] for part in parts)
+    database = next((path for part in parts if (path := part.path.strip("/"))), "")
+    secret = (options.get("sentinel_kwargs") or {}).get("password")
+    found.ours["redis_url"] = (
+        f"{SENTINEL_SCHEME}://{login}{hosts}/{quote(str(service), safe='')}"
+        + (f"/{database}" if database else "")
+        + (f"?{urlencode({'sentinel_password': secret})}" if secret else "")
+    )
 
 
 def _encrypted(url: str, secured: Any) -> str:

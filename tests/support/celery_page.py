@@ -23,8 +23,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "coming-from-celery.md"
 REMARKS = {
     "accept_content": "MIME types are understood; `yaml` is refused",
     "beat_schedule": "entries; may be changed in place",
-    "broker_transport_options": "`global_keyprefix` is `namespace`; the others are told in a line",
-    "broker_url": "`redis+socket://…` and a list of one are understood",
+    "broker_transport_options": "`global_keyprefix` is `namespace`, `master_name` is in the address; the others are told in a line",
+    "broker_url": "`redis+socket://…`, `sentinel://…;sentinel://…` and a list of one are understood",
     **dict.fromkeys(
         ("broker_host", "broker_password", "broker_port", "broker_transport", "broker_user", "broker_vhost"),
         "parts of `redis_url`, where no URL is given",

@@ -90,6 +90,13 @@ def test_old_names_lead_nowhere_else() -> None:
             {"redis_url": "rediss://h/1?ssl_cert_reqs=required&ssl_ca_certs=%2Fetc%2Fca.pem"},
         ),
         ({"broker_transport_options": {"global_keyprefix": "shop_"}}, {"namespace": "shop"}),
+        (
+            {
+                "broker_url": "sentinel://:pw@a:26379/2;sentinel://b:26380",
+                "broker_transport_options": {"master_name": "main", "sentinel_kwargs": {"password": "s"}},
+            },
+            {"redis_url": "redis+sentinel://:pw@a:26379,b:26380/main/2?sentinel_password=s"},
+        ),
     ],
 )
 def test_a_setting_with_a_counterpart_is_converted(said: dict[str, Any], ours: dict[str, Any]) -> None:
@@ -139,6 +146,7 @@ def test_what_says_what_is_so_anyway_needs_no_line() -> None:
         ),
         ({"broker_url": "redis://a;redis://b"}, "broker_url: one address is expected"),
         ({"broker_transport": "amqp", "broker_host": "h"}, "broker_transport 'amqp': this version speaks redis"),
+        ({"broker_url": "sentinel://a"}, "broker_transport_options: master_name is missing"),
         ({"task_serializer": "yaml"}, "task_serializer: yaml is not spoken here"),
         ({"task_acks_late": 1}, "task_acks_late: 1: expected True or False"),
     ],
