@@ -313,6 +313,7 @@ def test_eager_runs_are_not_remembered_for_ever(monkeypatch: pytest.MonkeyPatch)
     f = app.task(name="f")(lambda a: a)
     results = [f.delay(n) for n in range(10)]
     assert [result.state for result in results] == ["PENDING"] * 7 + ["SUCCESS"] * 3
+    assert len(app.store._stage.runs) == 3  # type: ignore[attr-defined]
 
 
 def test_apply_runs_one_task_here() -> None:
