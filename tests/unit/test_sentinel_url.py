@@ -51,6 +51,6 @@ def test_its_password_is_not_shown(tmp_path: Path) -> None:
 def test_sentinels_that_do_not_answer_are_told_in_a_line() -> None:
     """redis-py shows every client with all its settings."""
     connection = Connection("redis+sentinel://127.0.0.1:1,127.0.0.1:2/main", timeout_s=0.2)
-    with pytest.raises(StoreUnavailableError, match="none knows a live primary called 'main'$"):
+    with pytest.raises(StoreUnavailableError, match=r"none knows a live primary called 'main'$"):
         connection.call("PING")
     connection.close()
