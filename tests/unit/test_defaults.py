@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from scheduler import App, declare, task
+from scheduler import App
 from scheduler.config import Config, load_config
 from scheduler.defaults import in_force
 from scheduler.errors import ConfigError
@@ -143,15 +143,11 @@ def test_schedule_files_and_their_entries_follow_the_settings(tmp_path: Path) ->
     )
 
 
-def test_tasks_that_were_declared_before_a_load_follow_its_settings_too(tmp_path: Path) -> None:
-    """A module outside of the folder has read no settings, or others."""
+def test_tasks_of_an_app_that_a_file_makes_follow_the_settings_of_the_load(tmp_path: Path) -> None:
+    """Nobody named that app, so its own settings were never read."""
     (tmp_path / "schedules").mkdir()
-    (tmp_path / "schedules" / "a.py").write_text("")
-    before = declare.set_current(None)
-    try:
-        made = task(name="outside")(lambda: None)
-        config = load_config(overrides={"task_time_limit": 9}, environ={}, cwd=tmp_path)
-        assert made.options.time_limit_ms is None
-        assert load(tmp_path / "schedules", config).tasks["outside"].options.time_limit_ms == 9_000
-    finally:
-        declare.set_current(before)
+    (tmp_path / "schedules" / "a.py").write_text(
+        "from scheduler import App\napp = App()\n@app.task(name='inside')\ndef f(): ...\n"
+    )
+    config = load_config(overrides={"task_time_limit": 9}, environ={}, cwd=tmp_path)
+    assert load(tmp_path / "schedules", config).tasks["inside"].options.time_limit_ms == 9_000
