@@ -36,7 +36,7 @@ As long as a message lives (P5: each is in exactly one place)
     {ns}:lines             set     entries that have one                       promote; end
     {ns}:q:Q:delayed       zset    id scored by its moment in ms               enqueue, arm, retry, backfill
     {ns}:q:Q:ready[:P]     list    ids, oldest first; P is a priority above 0  enqueue, promote, release, reclaim
-    {ns}:q:Q:turn:TASK     list    ids of TASK whose turn under its rate limit take
+    {ns}:turn:Q TASK       list    ids whose turn under the rate limit of TASK take, give_back
                                    has not come, oldest first; they are ready
     {ns}:turns             set     "queue task" of each of these lists; soon   take
                                    after one is empty it is gone from here
@@ -162,7 +162,7 @@ class Keys:
 
     def turn(self, queue: str, task: str) -> str:
         """Those of *task* in *queue* whose turn has not come."""
-        return f"{self.prefix}q:{queue}:turn:{task}"
+        return f"{self.prefix}turn:{queue} {task}"
 
     def levels(self, queue: str) -> str:
         """The priorities above 0 that *queue* has seen."""

@@ -200,7 +200,7 @@ class Bench:
             kind = self.call_redis("TYPE", key)
             if key.endswith((":delayed", ":line")):
                 found += self.call_redis("ZRANGE", key, 0, -1)
-            elif (":ready" in key or ":turn:" in key) and kind == b"list":
+            elif (":ready" in key or "turn:" in key) and kind == b"list":
                 found += self.call_redis("LRANGE", key, 0, -1)
             elif key.endswith(":held"):
                 found += self.call_redis("HKEYS", key)

@@ -12,7 +12,7 @@
 -- Reply one text: for each message "1", "0" if its id is alive, "u" if a run has its unique key, "f" if its queue is full; then a
 --       blank and a word for each "u", the id of that run, and for each "f", how many wait there and how many may: "100/100"
 
---@include core header ready end limits
+--@include core header ready line end limits
 
 if not redis.call('SET', KEYS[13], '', 'PX', ARGV[1], 'NX') then return redis.call('GET', KEYS[13]) end
 
@@ -25,7 +25,7 @@ local function state_of(queue)
         local length_max, overflow = limits_of(queue)
         state = { max = length_max, drops = overflow == 'drop_oldest', levels = {}, delayed = {}, came = 0, earliest = math.huge }
         if length_max then
-            state.ready_n, state.delayed_n = ready_count(queue), redis.call('ZCARD', delayed_key(queue))
+            state.ready_n, state.delayed_n = select(2, all_ready(queue)), redis.call('ZCARD', delayed_key(queue))
         end
         states[queue] = state
     end

@@ -10,7 +10,7 @@
 -- Reply {"FENCED", current number}, or {"OK", counter, now in µs, answers}; answers is a text with one letter for each skip,
 --       then for each fire: "A" armed · "D" duplicate (the mark has passed it) · "S" stale (the entry has changed)
 
---@include core header ready end outcome
+--@include core header ready line end outcome
 
 local term = redis.call('HMGET', KEYS[13], 'number', 'holder')
 if term[1] ~= ARGV[1] or term[2] ~= ARGV[2] then return { 'FENCED', tonumber(term[1] or 0) } end

@@ -7,7 +7,7 @@
 -- ARGV  1 id · 2 "1" to terminate it if it runs already · 3 who asks, 4 why · 5 its line in the audit log, as JSON, or ""
 -- Reply "REVOKED", "REQUESTED" (takes effect at the holder's next renewal, for which we ring), "ENDED", "UNKNOWN"
 
---@include core header ready end note
+--@include core header ready line end note
 
 local id, by, why = ARGV[1], ARGV[3], ARGV[4]
 local body = redis.call('HGET', MESSAGES, id)

@@ -23,7 +23,7 @@
 --         note        its line in the audit log, as JSON, or ""
 -- Reply {"SUPERSEDED"}, or {"OK", for each change its new "revision mark", or "!" and the state that was found instead, or "LATE"}
 
---@include core header ready end outcome note
+--@include core header ready line end outcome note
 
 local SKIPPED, WATCHED = PREFIX .. 'skipped', PREFIX .. 'watched'
 local load = tonumber(ARGV[1])

@@ -4,7 +4,7 @@
 -- ARGV  1 session
 -- Reply {"LOST"} or {"OK", how many went back}
 
---@include core header ready end session give_back
+--@include core header ready line end session give_back
 
 if not renewed(ARGV[1]) then return { 'LOST' } end
 local now = server_time()

@@ -1,5 +1,5 @@
 -- How a run ends, for every way in which it can (finish, expiry, cancel, purge, reclaim): what people read of it, its
--- result, its slot, its waiters. Needs core.lua, header.lua, ready.lua.
+-- result, its slot, its waiters. Needs core.lua, header.lua, ready.lua, line.lua.
 
 local RUNS_MAX, DEAD_MAX = 10000, 10000
 local REMOVED_KEPT_MS = 604800000 -- what is known of an entry outlives its removal by a week

@@ -11,7 +11,7 @@
 --       JSON; then for each id, result, run
 -- Reply {"LOST"}, or {"OK", counter, now in µs, refused ids, what `take_batch` returns or {}}
 
---@include core header ready end limits outcome promote_due session take_batch
+--@include core header ready line end limits outcome promote_due session take_batch
 
 local session = ARGV[1]
 local counter = renewed(session)

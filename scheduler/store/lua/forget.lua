@@ -6,7 +6,7 @@
 -- ARGV  1 the line in the audit log, as JSON, or ""; the calls of one purge share it · 2… ids, at most 500
 -- Reply how many there were
 
---@include core header ready end note
+--@include core header ready line end note
 
 local now = server_time()
 redis.call('HDEL', DEAD_MESSAGES, '')

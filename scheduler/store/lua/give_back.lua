@@ -1,4 +1,4 @@
--- Gives held messages back to their queues. Needs core, header, ready, end.
+-- Gives held messages back to their queues. Needs core, header, ready, line, end.
 
 -- `lost`: {worker, how} if whoever ran it died. It counts and is noted, and what has been lost too often is buried; what runs at
 -- most once ends as lost. False: it has not started: it goes back as it was, in order, before all others.

@@ -1,4 +1,4 @@
--- The limits of queues: how many messages may wait, and how many may run at once. Needs core.lua, header.lua, ready.lua, end.lua.
+-- The limits of queues: how many messages may wait, and how many may run at once. Needs core.lua, header.lua, ready.lua, line.lua, end.lua.
 -- {ns}:queue_limits has a field for each queue with a limit: "max_length overflow concurrency", "-" for none.
 
 -- The limits of `queue`: how many messages may wait, "refuse" or "drop_oldest", how many may run at once; nil for what it has not.
@@ -9,22 +9,9 @@ local function limits_of(queue)
     return tonumber(length), overflow, tonumber(concurrency)
 end
 
--- How many messages of `queue` all sessions hold, those included that are dead and not yet emptied.
-local function held_of(queue)
-    local count, prefix = 0, queue .. ' '
-    local sessions = redis.call('HKEYS', SESSIONS)
-    for _, session in ipairs(redis.call('SMEMBERS', PREFIX .. 'dead_sessions')) do sessions[#sessions + 1] = session end
-    for _, session in ipairs(sessions) do
-        for _, place in ipairs(redis.call('HVALS', PREFIX .. 's:' .. session .. ':held')) do
-            if string.sub(place, 1, #prefix) == prefix then count = count + 1 end
-        end
-    end
-    return count
-end
-
 -- Ends the oldest of the least urgent ready messages of `queue`, at most `n`.
 local function drop_oldest(queue, n, length_max, now)
-    local keys = all_ready_keys(queue)
+    local keys = all_ready(queue)
     local error = 'dropped: queue ' .. queue .. ' was full (max_length ' .. length_max .. '), and newer messages came'
     for i = #keys, 1, -1 do
         while n > 0 do

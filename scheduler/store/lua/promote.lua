@@ -7,7 +7,7 @@
 -- ARGV  1 limit (at most 1,000) · 2 "1" to be told of each fire · 3… queues
 -- Reply {now in µs, promoted, moment of the next message in ms or -1, more (0 or 1), told}
 
---@include core header ready end limits outcome promote_due
+--@include core header ready line end limits outcome promote_due
 
 local limit, want_told = tonumber(ARGV[1]), ARGV[2] == '1'
 local now, now_us = server_time()

@@ -5,7 +5,7 @@
 --       or ""; the chunks of one purge share it
 -- Reply {ended, where to go on or -1 when all is done}
 
---@include core header ready end note
+--@include core header ready line end note
 
 local queue, chunk, from = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local now = server_time()
@@ -17,7 +17,7 @@ local function noted()
     return ended
 end
 
-for _, key in ipairs(all_ready_keys(queue)) do
+for _, key in ipairs((all_ready(queue))) do
     local ids = redis.call('LPOP', key, chunk)
     for _, id in ipairs(ids or {}) do
         local body = redis.call('HGET', MESSAGES, id)

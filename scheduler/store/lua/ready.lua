@@ -33,21 +33,6 @@ local function push_ready(queue, priority, ids, at_head)
     end
 end
 
--- Messages whose task has a rate limit, and whose turn has not come, stand in a line for each queue and task, oldest first, whatever
--- their priority. They are ready. TURNS has "queue task" for each line that is not empty, and now and then for one that has just
--- become so.
-local TURNS = PREFIX .. 'turns'
-
-local function turn_key(queue, task)
-    return PREFIX .. 'q:' .. queue .. ':turn:' .. task
-end
-
--- Takes the message `id` out of the ready list that its header `h` names; whether it stood there.
-local function take_out_of_ready(h, id)
-    if redis.call('LREM', ready_key(h.queue, h.priority), 1, id) > 0 then return true end
-    return redis.call('LREM', turn_key(h.queue, h.task), 1, id) > 0
-end
-
 -- The ready lists of `queue` that may hold something, the most urgent first.
 local function ready_keys(queue)
     local levels = redis.call('SMEMBERS', PREFIX .. 'q:' .. queue .. ':levels')
@@ -57,27 +42,6 @@ local function ready_keys(queue)
     for _, level in ipairs(levels) do keys[#keys + 1] = ready_key(queue, tonumber(level)) end
     keys[#keys + 1] = ready_key(queue, 0)
     return keys
-end
-
--- … and all lists in which messages of `queue` are ready.
-local function all_ready_keys(queue)
-    local keys, head = ready_keys(queue), queue .. ' '
-    for _, member in ipairs(redis.call('SMEMBERS', TURNS)) do
-        if string.sub(member, 1, #head) == head then keys[#keys + 1] = turn_key(queue, string.sub(member, #head + 1)) end
-    end
-    return keys
-end
-
--- How many messages of `queue` are ready.
-local function ready_count(queue)
-    local count = 0
-    for _, key in ipairs(all_ready_keys(queue)) do count = count + redis.call('LLEN', key) end
-    return count
-end
-
--- A run of `queue` has ended, or waits: if there is a limit to how many may run at once, the next one may start.
-local function wake_limited(queue)
-    if redis.call('HEXISTS', QUEUE_LIMITS, queue) == 1 and ready_count(queue) > 0 then wake(queue) end
 end
 
 -- A taker may sleep for a second: tell it of a moment that comes sooner and leads its delayed set.

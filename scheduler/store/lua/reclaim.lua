@@ -7,7 +7,7 @@
 -- ARGV  1 dead session · 2 the counter that stood still · 3 chunk (at most 500) · 4 losses before a message is buried
 -- Reply {"ALIVE"} if the counter has moved, {"MORE", how many}, {"DONE", how many}
 
---@include core header ready end give_back
+--@include core header ready line end give_back
 
 local session = ARGV[1]
 local counter = redis.call('HGET', SESSIONS, session)

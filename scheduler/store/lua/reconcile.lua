@@ -7,7 +7,7 @@
 -- ARGV  1 session · 2… ids that the worker holds, finished but unsent ones included
 -- Reply {"LOST"}, or {"OK", counter, adopted, abandoned, released}
 
---@include core header ready end session give_back
+--@include core header ready line end session give_back
 
 local session = ARGV[1]
 local counter = renewed(session)

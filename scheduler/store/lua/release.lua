@@ -7,7 +7,7 @@
 --       5 how it died, or "" · 6… ids
 -- Reply {"LOST"}, or {"OK", counter, how many}
 
---@include core header ready end session give_back
+--@include core header ready line end session give_back
 
 local session = ARGV[1]
 local counter = renewed(session)

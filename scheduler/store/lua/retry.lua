@@ -7,7 +7,7 @@
 -- ARGV  1 session · 2 id · 3 body · 4 delay in ms · 5 the coming attempt · 6 result record, or "" · 7 its ttl in ms
 -- Reply {"LOST"}, {"REFUSED", counter} if it is not held by this session, {"REVOKED", counter}, {"OK", counter}
 
---@include core header ready end session
+--@include core header ready line end session
 
 local session, id, attempt = ARGV[1], ARGV[2], ARGV[5]
 local body = without_fire_flag(ARGV[3])

@@ -8,7 +8,7 @@
 --       5… how to take, see `read_way` in take_batch.lua; then the queues
 -- Reply {"LOST"}, or {"OK", counter, now in µs, what `take_batch` returns}
 
---@include core header ready end limits outcome promote_due session take_batch
+--@include core header ready line end limits outcome promote_due session take_batch
 
 local counter = renewed(ARGV[1])
 if not counter then return { 'LOST' } end

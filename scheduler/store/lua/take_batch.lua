@@ -1,4 +1,4 @@
--- Takes messages under a session's lease. Needs core, header, ready, end, limits, outcome, promote_due, session.
+-- Takes messages under a session's lease. Needs core, header, ready, line, end, limits, outcome, promote_due, session.
 
 -- A message that was lost before, or that runs at most once, comes alone: it must not take a batch to the grave.
 local function comes_alone(flags, tries)
@@ -52,56 +52,28 @@ local function read_way(at)
     return { fair = ARGV[at] == 'fair', begin = tonumber(ARGV[at + 1]), rates = rates }, at + 3 + 3 * n
 end
 
-local function rate_key(task)
-    return PREFIX .. 'rate:' .. task
-end
+local PARKED_MAX = 500 -- so many are put in line in one call; the rest in the next
 
--- The ready lists of `queue`, the most urgent first; with `begin` above 0, first one of them, each in its turn from the least urgent on.
-local function keys_in_order(queue, begin)
-    local keys = ready_keys(queue)
-    if begin > 0 and #keys > 1 then table.insert(keys, 1, table.remove(keys, #keys - (begin - 1) % #keys)) end
-    return keys
-end
-
--- The lines of those that wait for their turn: queue → tasks.
-local function lines_of_turns()
-    local lines = {}
+-- What keeps the limits while messages are taken, made only where there are any. `rates` as in `read_way`, or nil.
+--
+-- A rate limit is kept here, where messages are taken: {ns}:rate:TASK is the moment in µs at which the next one would start if all
+-- were evenly spaced (GCRA); one may come a little early, so that short tasks still come in batches. One whose turn has not come goes
+-- to the end of its line, and is looked at again when its turn has come.
+local function limiter(rates, now_us)
+    local lines, rooms, tats = {}, {}, {} -- lines: queue → tasks of which some wait for their turn
+    local limits = { lines = lines, parked = 0 }
     for _, member in ipairs(redis.call('SMEMBERS', TURNS)) do
         local queue, task = string.match(member, '^(%S+) (.*)$')
         lines[queue] = lines[queue] or {}
         lines[queue][task] = true
     end
-    return lines
-end
-
-local PARKED_MAX = 500 -- so many are put in line in one call; the rest in the next
-
--- Takes up to `n` messages (and about `bytes_max` bytes) from `queues`, the most urgent first within each. "fair": each queue gives
--- its share, and what is left over goes to those that have more; "strict": the first queue first.
---
--- A rate limit is kept here, where messages are taken: {ns}:rate:TASK is the moment in µs at which the next one would start if all
--- were evenly spaced (GCRA); one may come a little early, so that short tasks still come in batches. One whose turn has not come goes
--- to the end of its line, and is looked at again when its turn has come.
---
--- Returns {moment of the next delayed message or turn, or -1, more, told, place of the last queue that gave any, or 0, id, body, tries, …}.
-local function take_batch(session, queues, n, bytes_max, now, now_us, want_told, way)
-    local told = want_told and {} or nil
-    local reply = { -1, 0, {}, 0 }
-    local held, bytes, alone, ended, has_suspect, full = {}, 0, false, 0, nil, false
-    local taken_at, any_tries = string.format(' %.0f', now), redis.call('EXISTS', TRIES) == 1
-    local any_limits = redis.call('EXISTS', QUEUE_LIMITS, TURNS) > 0
-    local rates, lines, rooms, tats, parked = way.rates, any_limits and lines_of_turns() or {}, {}, {}, 0
-
-    local function next_at(moment)
-        if reply[1] < 0 or moment < reply[1] then reply[1] = moment end
-    end
 
     -- How many runs of `task` may start now.
-    local function turns_left(task)
+    function limits.turns_left(task)
         local rate = rates and rates[task]
         if not rate then return math.huge end
         if not tats[task] then
-            local tat = tonumber(redis.call('GET', rate_key(task)) or 0)
+            local tat = tonumber(redis.call('GET', PREFIX .. 'rate:' .. task) or 0)
             -- None is further ahead: either Redis' clock has stepped back, or the limit was lower.
             if tat > now_us + rate.early + rate.interval then tat = now_us end
             tats[task] = { at = math.max(tat, now_us) }
@@ -109,16 +81,19 @@ local function take_batch(session, queues, n, bytes_max, now, now_us, want_told,
         return math.max(0, math.floor((now_us + rate.early - tats[task].at) / rate.interval) + 1)
     end
 
-    local function charge(task)
+    -- A run of `task` starts.
+    function limits.charge(task)
+        if not (rates and rates[task]) then return end
+        limits.turns_left(task)
         local tat = tats[task]
         tat.at, tat.changed = tat.at + rates[task].interval, true
     end
 
     -- Whether `id`, of `task`, had to be put in line; else it may start.
-    local function has_to_wait(queue, task, id)
+    function limits.has_to_wait(queue, task, id)
         if not (rates and rates[task]) then return false end
         local line = lines[queue] and lines[queue][task]
-        if not line and turns_left(task) > 0 then return false end
+        if not line and limits.turns_left(task) > 0 then return false end
         redis.call('RPUSH', turn_key(queue, task), id)
         if not line then
             redis.call('SADD', TURNS, queue .. ' ' .. task)
@@ -126,16 +101,88 @@ local function take_batch(session, queues, n, bytes_max, now, now_us, want_told,
             lines[queue][task] = true
             wake(queue) -- whoever else sleeps has to know when the next turn comes
         end
-        parked = parked + 1
+        limits.parked = limits.parked + 1
         return true
     end
+
+    -- The line of `task` in `queue` is known no longer if it is empty.
+    function limits.tidy(queue, task)
+        if redis.call('EXISTS', turn_key(queue, task)) == 1 then return end
+        redis.call('SREM', TURNS, queue .. ' ' .. task)
+        lines[queue][task] = nil
+    end
+
+    -- When the next one of those that wait in `queue` may start, in ms; nil if nobody waits.
+    function limits.next_turn(queue)
+        local next_us
+        for task in pairs(lines[queue] or {}) do
+            if limits.turns_left(task) == 0 then
+                local turn = tats[task].at - rates[task].early
+                if not next_us or turn < next_us then next_us = turn end
+            end
+        end
+        return next_us and math.ceil(next_us / 1000)
+    end
+
+    -- How many messages of `queue` all sessions hold, those included that are dead and not yet emptied.
+    local function held_of(queue)
+        local count, prefix = 0, queue .. ' '
+        local sessions = redis.call('HKEYS', SESSIONS)
+        for _, session in ipairs(redis.call('SMEMBERS', PREFIX .. 'dead_sessions')) do sessions[#sessions + 1] = session end
+        for _, session in ipairs(sessions) do
+            for _, place in ipairs(redis.call('HVALS', PREFIX .. 's:' .. session .. ':held')) do
+                if string.sub(place, 1, #prefix) == prefix then count = count + 1 end
+            end
+        end
+        return count
+    end
+
+    -- How many more may run of a queue with a limit to that; nil where there is none.
+    function limits.room_of(queue)
+        if rooms[queue] == nil then
+            local _, _, concurrency = limits_of(queue)
+            local any = concurrency and select(2, all_ready(queue)) > 0
+            rooms[queue] = any and math.max(0, concurrency - held_of(queue)) or false
+        end
+        return rooms[queue] or nil
+    end
+
+    function limits.took(queue, count)
+        rooms[queue] = rooms[queue] - count
+        return rooms[queue]
+    end
+
+    -- Keeps what has changed.
+    function limits.keep()
+        for task, tat in pairs(tats) do
+            if tat.changed then
+                local ttl = string.format('%.0f', math.ceil((tat.at - now_us) / 1000) + 1000)
+                redis.call('SET', PREFIX .. 'rate:' .. task, string.format('%.0f', tat.at), 'PX', ttl)
+            end
+        end
+    end
+
+    return limits
+end
+
+-- Takes up to `n` messages (and about `bytes_max` bytes) from `queues`, the most urgent first within each. "fair": each queue gives
+-- its share, and what is left over goes to those that have more; "strict": the first queue first.
+--
+-- Returns {moment of the next delayed message or turn, or -1, more, told, place of the last queue that gave any, or 0, id, body, tries, …}.
+local function take_batch(session, queues, n, bytes_max, now, now_us, want_told, way)
+    local told = want_told and {} or nil
+    local reply = { -1, 0, {}, 0 }
+    local held, bytes, alone, ended, has_suspect, full = {}, 0, false, 0, nil, false
+    local taken_at, any_tries = string.format(' %.0f', now), redis.call('EXISTS', TRIES) == 1
+    local rates = way.rates
+    local limits = (rates or redis.call('EXISTS', QUEUE_LIMITS, TURNS) > 0) and limiter(rates, now_us)
 
     -- Takes up to `quota` messages from the list `key` of `queue`; `line`: the task whose line it is. Returns how many, and whether
     -- more are there.
     local function take_list(key, queue, place, quota, line)
         local passed, count = {}, 0
-        while count < quota and not full and bytes < bytes_max and not alone and ended < ENDED_MAX and parked < PARKED_MAX
-            and #passed < SUSPECTS_PASSED_MAX do
+        while count < quota and not full and bytes < bytes_max and not alone and ended < ENDED_MAX
+            and #passed < SUSPECTS_PASSED_MAX and not (limits and limits.parked >= PARKED_MAX) do
             local ids = redis.call('LPOP', key, math.min(quota - count, CHUNK))
             if not ids or #ids == 0 then break end
             local bodies = redis.call('HMGET', MESSAGES, unpack(ids))
@@ -158,8 +205,8 @@ local function take_batch(session, queues, n, bytes_max, now, now_us, want_told,
                             passed[#passed + 1] = id
                         elseif single and #held > 0 then
                             back[#back + 1] = id
-                        elseif not rates or line or not has_to_wait(queue, task, id) then
-                            if rates and rates[task] then charge(task) end
+                        elseif not rates or line or not limits.has_to_wait(queue, task, id) then
+                            if rates then limits.charge(task) end
                             alone = single
                             held[#held + 1] = id
                             held[#held + 1] = place
@@ -187,38 +234,24 @@ local function take_batch(session, queues, n, bytes_max, now, now_us, want_told,
         return count, more
     end
 
-    -- How many more may run of a queue with a limit to that; nil where there is none.
-    local function room_of(queue)
-        if rooms[queue] == nil then
-            local _, _, concurrency = limits_of(queue)
-            rooms[queue] = concurrency and ready_count(queue) > 0 and math.max(0, concurrency - held_of(queue)) or false
-        end
-        return rooms[queue] or nil
-    end
-
     -- Takes up to `quota` messages of `queue`. Returns how many, and whether more could be taken.
     local function take_queue(queue, quota)
-        local count, left_behind, place, room = 0, false, queue .. taken_at, any_limits and room_of(queue)
+        local count, left_behind, place, room = 0, false, queue .. taken_at, limits and limits.room_of(queue)
         if room then quota = math.min(quota, room) end
-        for task in pairs(any_limits and lines[queue] or {}) do
+        for task in pairs(limits and limits.lines[queue] or {}) do
             local key = turn_key(queue, task)
-            local got = take_list(key, queue, place, math.min(quota - count, turns_left(task)), task)
-            count = count + got
-            if redis.call('EXISTS', key) == 0 then
-                redis.call('SREM', TURNS, queue .. ' ' .. task)
-                lines[queue][task] = nil
-            elseif turns_left(task) > 0 then
-                left_behind = true
-            end
+            local got, more = take_list(key, queue, place, math.min(quota - count, limits.turns_left(task)), task)
+            count, left_behind = count + got, left_behind or (more and limits.turns_left(task) > 0)
+            limits.tidy(queue, task)
         end
-        for _, key in ipairs(keys_in_order(queue, way.begin)) do
+        local keys = ready_keys(queue)
+        -- Now and then one of the others goes first, each in its turn, from the least urgent on.
+        if way.begin > 0 and #keys > 1 then table.insert(keys, 1, table.remove(keys, #keys - (way.begin - 1) % #keys)) end
+        for _, key in ipairs(keys) do
             local got, more = take_list(key, queue, place, quota - count, nil)
             count, left_behind = count + got, left_behind or more
         end
-        if room then
-            rooms[queue] = room - count
-            if room - count <= 0 then left_behind = false end -- whoever ends one of them wakes the next
-        end
+        if room and limits.took(queue, count) <= 0 then left_behind = false end -- whoever ends one of them wakes the next
         return count, left_behind
     end
 
@@ -229,7 +262,7 @@ local function take_batch(session, queues, n, bytes_max, now, now_us, want_told,
             promote_due(queue, now, math.max(64, n), told)
             head = next_due_of(queue)
         end
-        if head then next_at(head) end
+        if head and (reply[1] < 0 or head < reply[1]) then reply[1] = head end
         local count
         count, left[i] = take_queue(queue, shares and math.ceil(n / (#queues - i + 1)) or n)
         n = n - count
@@ -245,20 +278,10 @@ local function take_batch(session, queues, n, bytes_max, now, now_us, want_told,
             reply[2] = 1
             wake(queue)
         end
-        if rates and lines[queue] then
-            for task in pairs(lines[queue]) do
-                if rates[task] and turns_left(task) == 0 then
-                    next_at(math.ceil((tats[task].at - rates[task].early) / 1000))
-                end
-            end
-        end
+        local turn = limits and limits.next_turn(queue)
+        if turn and (reply[1] < 0 or turn < reply[1]) then reply[1] = turn end
     end
-    for task, tat in pairs(tats) do
-        if tat.changed then
-            local ttl = string.format('%.0f', math.ceil((tat.at - now_us) / 1000) + 1000)
-            redis.call('SET', rate_key(task), string.format('%.0f', tat.at), 'PX', ttl)
-        end
-    end
+    if limits then limits.keep() end
     if #held > 2 * HELD_AS_LIST_MAX then held[2] = held[2] .. BLANKS end
     if #held > 0 then redis.call('HSET', held_key(session), unpack(held)) end
     if told then reply[3] = told end

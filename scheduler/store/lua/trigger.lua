@@ -12,7 +12,7 @@
 -- Reply {"OK", ""}, {"AGAIN", ""}, {"GONE", ""} if there is no such dead letter, {"HELD", id of the holder}, or
 --       {"UNIQUE", id of the run that has its key}, or {"FULL", how many wait in its queue and how many may: "100/100"}
 
---@include core header ready end limits outcome promote_due note
+--@include core header ready line end limits outcome promote_due note
 
 local entry, force, id, body, queue, at = ARGV[2], ARGV[3] == '1', ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7])
 local h = parse(body)
@@ -26,7 +26,7 @@ if h.overlap ~= ALLOW and not force then
 end
 local length_max, overflow = limits_of(queue)
 if length_max and overflow == 'refuse' and not force and at <= now then
-    local n = ready_count(queue)
+    local _, n = all_ready(queue)
     if n >= length_max then return { 'FULL', n .. '/' .. length_max } end
 end
 local unique_by = h.unique and not force and unique_holder(h.unique, id, now)

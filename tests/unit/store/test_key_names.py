@@ -27,6 +27,7 @@ def test_no_two_things_share_a_key(one: str, other: str, entry: str, another: st
     found += [keys.entry_runs(entry), keys.entry_counts(entry), keys.result(entry), keys.call(entry)]
     if other != one:
         found += per_queue(keys, other)
+    found += [keys.unique(f"1 {entry}"), *(keys.turn(queue, entry) for queue in {one, other})]
     if another != entry:
         found += [keys.entry_runs(another), keys.entry_counts(another)]
     assert len(found) == len(set(found))
