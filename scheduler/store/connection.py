@@ -210,6 +210,7 @@ class Connection:
                     raise self._refused(error) from None
                 if not _says(error, "LOADING", "MASTERDOWN", "READONLY", "MISCONF", "BUSY"):
                     raise
+                in_step = not _says(error, "READONLY", "MASTERDOWN")  # no primary (any more): ask the pool for another
                 broken = error
             finally:
                 if connection is not None:
