@@ -16,7 +16,8 @@ import pytest
 from scheduler.config import Config
 from scheduler.errors import ResultTimeoutError, StoreRefusedError, StoreUnavailableError
 from scheduler.store import Store, open_store
-from scheduler.store.connection import Connection, Pending
+from scheduler.store.connection import Connection
+from scheduler.store.sessions import Flight
 from scheduler.wire import new_id
 from tests.support.bench import Bench
 from tests.support.server import DebianRedis, ValkeyServer, raw
@@ -367,20 +368,24 @@ def test_a_connection_that_was_closed_while_idle_costs_no_call(own: Bench) -> No
     store.queues.time_ms()
 
 
-def test_a_script_that_is_sent_ahead_answers_once_and_leaves_the_connection_in_step(bench: Bench) -> None:
+def test_what_is_sent_ahead_is_answered_once_and_leaves_the_connection_in_step(bench: Bench) -> None:
     """`Connection.send`: its reply is read later, dropped, or asked for again where the connection is gone."""
-    connection, keys = bench.store.connection, bench.keys
-    bench.calls(4)
+    ids = bench.calls(4)
     session = bench.open()
 
-    def take() -> Pending:
-        return connection.send("take", keys.core, (session.id, 1, 1000, 0, "q"))
+    def ahead() -> Flight:
+        return session.send_finish([], take=1, queues=(bench.queue,))
 
-    first = take().reply()
-    take().drop()
-    cut = take()
+    def taken(flight: Flight) -> list[str]:
+        found = flight.land().taken
+        assert found is not None
+        return [message.id for message in found.messages]
+
+    assert taken(ahead()) == ids[:1]
+    ahead().drop()
+    cut = ahead()
     bench.call_redis("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-    again = cut.reply()
-    assert [reply[3][3] for reply in (first, again)] != [again[3][3]] * 2
-    assert connection.call("PING") == b"PONG"
+    assert set(taken(cut)) < set(ids[1:])
+    assert session.renew().went_back, "what two answers carried is held by nobody that knows"
+    assert bench.call_redis("PING") == b"PONG"
     bench.check_places()
