@@ -11,6 +11,8 @@ import pytest
 
 from tests.integration.cli.conftest import Said, Sched
 from tests.integration.worker.lab import Lab
+from tests.support.notified import Notified
+from tests.support.processes import Process
 from tests.support.server import ValkeyServer
 from tests.support.wait import wait_until
 
@@ -238,3 +240,30 @@ def test_solo_hears_orders_between_its_tasks(lab: Lab, steer: Callable[..., Said
     assert (said.code, "in solo a running task keeps it from answering" in said.err) == (5, True)
     lab.let_go()
     assert steer("worker", "stop", "w", "--wait").code == 0
+
+
+def test_systemd_is_told_how_the_worker_stands(lab: Lab, steer: Callable[..., Said], tmp_path: Path) -> None:
+    """`systemctl status` shows it; and a worker that drains for long is not killed by its watchdog."""
+    with Notified(tmp_path) as systemd:
+        worker = Process(
+            "worker", "-c", "1", "-n", "w", config=lab.config, cwd=lab.folder, environ=systemd.environ(watchdog_s=30.0)
+        )
+        lab.processes.append(worker)
+        lab.send("hold", lab.path("held"), lab.path("go"))
+        lab.wait_lines("held", 1)
+
+        def told(status: str) -> None:
+            wait_until(lambda: (found := systemd.got("STATUS")) and found[-1] == f"STATUS={status}", what=status)
+
+        told("taking from default; 1 of 1 busy")
+        steer("worker", "drain", "w")
+        told("drained by an order: 1 task still runs")
+        fed = len(systemd.got("WATCHDOG"))
+        wait_until(lambda: len(systemd.got("WATCHDOG")) > fed, what="the watchdog to be fed")
+        worker.terminate()
+        told("stopping: 1 task still runs")
+        assert systemd.got("STOPPING") == ["STOPPING=1"]
+        fed = len(systemd.got("WATCHDOG"))
+        wait_until(lambda: len(systemd.got("WATCHDOG")) > fed, what="the watchdog to be fed")
+        lab.let_go()
+        assert worker.wait() == 0
