@@ -24,7 +24,7 @@ import msgspec
 from scheduler.clock import now_ms
 from scheduler.config import Config
 from scheduler.declare import PACKAGE, Declarations, Declared, current, relative, set_current, task_complaint
-from scheduler.errors import ConfigError, SchedError, UnroutableError
+from scheduler.errors import SchedError, UnroutableError
 from scheduler.home import Home
 from scheduler.importing import Importing
 from scheduler.mistakes import Mistake
@@ -127,10 +127,10 @@ class _Load:
         for name in (*self._modules(), *self.imports):
             self.importing.import_module(name)
         self._merge_apps()
-        # Not before: routes may be callables of the folder, or of a module beside it.
+        # Not before: routes may be callables of the folder, or of a module beside it. Now all tasks follow the settings.
         self.router = self.home.router
         assert current() is self.declarations, "a schedule file must not replace the collector"
-        self._settle_tasks()
+        self._look_at_tasks()
         entries = self._resolve_all()
         broken = frozenset(mistake.file for mistake in self.mistakes if mistake.file)
         good = {n: e for n, e in entries.items() if self._file(n) not in broken} if broken else entries
@@ -243,14 +243,9 @@ class _Load:
                     )
             self.declarations.take_over(declarations, lambda _: True)
 
-    def _settle_tasks(self) -> None:
-        """Let tasks that were declared elsewhere follow these settings too; say what of them has no meaning here."""
+    def _look_at_tasks(self) -> None:
+        """Say what of the tasks cannot be or has no meaning here."""
         for task in self.declarations.tasks.values():
-            try:
-                task.settle(self.config)
-            except ConfigError as error:
-                for complaint in error.complaints:
-                    self._note_at(task.place, complaint, "correct the setting, or give the task its own option")
             try:
                 if task.options.queue is not None:
                     self.router.checked(task.options.queue)
