@@ -1,4 +1,4 @@
-"""What a killed worker repeats, by how its tasks are acknowledged. The half of the store: tests/integration/store/test_ack_points.py."""
+"""What a killed worker repeats, by how its tasks are acknowledged. Call by call: tests/integration/store/test_ack_points.py."""
 
 from __future__ import annotations
 
