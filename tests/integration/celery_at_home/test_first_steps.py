@@ -153,6 +153,12 @@ def test_next_steps(program: Any) -> None:
         from proj.celery import app
 
         print(add.delay(2, 2).get(timeout=10), add.apply_async((2, 2), queue='lopri', countdown=0.1).get(timeout=10), add(2, 2))
+        from datetime import datetime, timedelta
+        print(add.apply_async(
+            (2, 2), eta=datetime.now() + timedelta(milliseconds=100), expires=60, headers={'a': 1}, priority=3, serializer='json',
+            compression='zlib', retry=True,
+            retry_policy={'max_retries': 3, 'interval_start': 0, 'interval_step': 0.2, 'interval_max': 0.2},
+        ).get(timeout=10))
         try:
             add.delay(2)
         except TypeError as error:
@@ -173,6 +179,7 @@ def test_next_steps(program: Any) -> None:
         print(app.control.shutdown(destination=[name], reply=True, timeout=10)[0][name]['ok'].partition(',')[0])
         """
     ).splitlines()
+    assert told.pop(1) == "4"
     host = told[6].partition("'")[2].partition("'")[0]
     assert told[:6] == [
         "4 4 4",

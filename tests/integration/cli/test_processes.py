@@ -164,7 +164,7 @@ def test_a_beat_and_a_worker_wait_for_redis(start: Start, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "complaint"),
     [
-        (["worker", "--pool", "threads"], "pool 'threads'"),
+        (["worker", "--pool", "fibers"], "pool 'fibers'"),
         (["worker", "-c", "many"], "concurrency 'many'"),
         (["worker", "-Q", "a b"], "queue 'a b'"),
         (["worker", "-l", "loud"], "log_level 'loud'"),
