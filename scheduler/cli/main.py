@@ -27,6 +27,7 @@ def main(argv: Sequence[str] | None = None, *, app: App | None = None) -> int:
     Raises:
         Exception: Whatever went wrong, as it was raised, if `SCHED_DEBUG` is set.
     """
+    _take_closed_streams()
     sched = Sched()
     if "_SCHED_COMPLETE" in os.environ:
         sched.main(prog_name="sched")
@@ -44,6 +45,20 @@ def main(argv: Sequence[str] | None = None, *, app: App | None = None) -> int:
         if debug:
             raise
         return report(error, url=invocation.url)
+
+
+def _take_closed_streams() -> None:
+    """
+    Who was started without stdin, stdout or stderr (``2>&-``) gets /dev/null there, before anything else can get its number: what
+    is written to stderr must not end up in a file or on a connection.
+    """
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != fd:
+                os.dup2(null, fd)
+                os.close(null)
+            setattr(sys, name, open(fd, "w" if fd else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 def _run(sched: Sched, args: list[str], invocation: Invocation) -> int:
