@@ -338,6 +338,8 @@ def decode_arguments(body: bytes, payload: Payload) -> tuple[list[Any], dict[str
     Raises:
         UndecodableMessageError: They are not a list and a mapping, or hold a value that cannot be read.
     """
+    if payload.args is _NO_PAYLOAD.args and payload.kwargs is _NO_PAYLOAD.kwargs:
+        return [], {}  # it says nothing of them, as for most entries
     codec = body[CODEC_AT] & SERIALIZER_MASK
     if codec:
         args, kwargs = (
@@ -490,6 +492,7 @@ _known_names: dict[bytes, tuple[str, str, str]] = {}
 """The lengths of the names and the names, as they stand in messages → entry, task and queue."""
 _TOLD = FLAG_RETRY | FLAG_BACKFILL | FLAG_HAND
 _FIRE_SPACE = bytes.fromhex("6ba7b8149dad11d180b400c04fd430c8")
+_NO_PAYLOAD = Payload()
 _payload_encoder = msgspec.json.Encoder()
 _payload_decoder = msgspec.json.Decoder(Payload)
 _args_decode = msgspec.json.Decoder(list[Any]).decode

@@ -340,7 +340,7 @@ class Executor:
         )
 
     def _encode_result(self, attempt: Attempt, value: Any) -> bytes:
-        if attempt.header.flags & FLAG_IGNORE_RESULT:
+        if attempt.header.flags & FLAG_IGNORE_RESULT or (value is None and not self._packs):
             return b"null"
         what = f"task {attempt.header.task!r}: its result"
         if self._packs:

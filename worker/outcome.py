@@ -20,7 +20,7 @@ _encode = msgspec.json.Encoder().encode
 _TEXTS: dict[str, str] = {state: state.value for state in State}
 """Plain texts: an enum takes longer to encode than all the rest of a record."""
 PROMOTED = OutcomeReason.PROMOTED.value
-_NO_META = msgspec.Raw(b"null")
+_NO_META = ResultRecord("").meta  # the default itself, or it would be written out
 
 
 class Written(msgspec.Struct, frozen=True):
