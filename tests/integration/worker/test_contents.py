@@ -271,3 +271,44 @@ def test_a_run_says_how_far_it_is(lab: Lab, apps: Make, tmp_path: Path) -> None:
     (tmp_path / "go").touch()
     assert result.get(timeout=10) == "done"
     assert result.state == "SUCCESS"
+
+
+def test_what_celerys_users_ask_of_a_result(lab: Lab, apps: Make, tmp_path: Path) -> None:
+    """Its attributes, as far as what is kept allows, and the keywords of `get`."""
+    app = apps()
+    until = str(tmp_path / "go")
+    result: AsyncResult = app.send_task("t.steps", (until,), queue="default")
+    assert (result.task_id, result.name, result.queue, result.worker, result.retries) == (
+        result.id, "t.steps", "default", None, 0,
+    )  # fmt: skip
+    assert (result.args, result.kwargs, result.parent, result.date_done) == ([until], {}, None, None)
+    lab.worker("-n", "wren")
+    told: list[dict[str, Any]] = []
+    intervals: list[int] = []
+
+    def note_interval() -> None:
+        intervals.append(1)
+        if told and told[-1]["result"] == {"current": 3, "total": 3, "note": "letters"}:
+            (tmp_path / "go").touch()
+
+    value = result.get(
+        10, True, 0.02, callback=lambda id_, value: (id_, value), on_message=told.append, on_interval=note_interval,
+        disable_sync_subtasks=True, no_ack=True, follow_parents=True,
+    )  # fmt: skip
+    assert value == (result.id, "done")
+    assert intervals
+    assert [message["status"] for message in told][-1] == "SUCCESS"
+    assert {message["task_id"] for message in told} == {result.id}
+    assert (result.worker, result.name, result.retries) == ("wren", "t.steps", 0)
+    assert result.date_done is not None
+    assert abs(result.date_done.timestamp() * 1000 - lab.now_ms()) < 60_000
+    assert (result.args, result.kwargs) == (None, None), "its message is gone"
+    again = app.send_task("t.again", ([],))
+    assert again.get(timeout=10) == [1]
+    assert again.retries == 1
+    with pytest.raises(TypeError, match="get: there is no keyword 'colour'"):
+        result.get(colour=1)
+    nobody = app.AsyncResult("nobody")
+    assert (nobody.name, nobody.queue, nobody.worker, nobody.retries, nobody.args) == (None, None, None, 0, None)
+    result.forget()
+    assert result.state == "PENDING"
