@@ -109,9 +109,9 @@ def refused(message: NewMessage, entry: str, reply: TriggerReply) -> RefusedErro
         case Full(length, length_max):
             return QueueFullError(message.queue, length, length_max)
         case Unique(holder):
-            key = key_shown(decode_header(message.body)[0].unique)
+            key, of = key_shown(decode_header(message.body)[0].unique), f"entry {entry!r}: " if entry else ""
             return RefusedError(
-                f"entry {entry!r}: run {holder} has its unique key ({key}) and has not ended; wait for it, cancel it "
+                f"{of}run {holder} has its unique key ({key}) and has not ended; wait for it, cancel it "
                 f"(`sched cancel {holder}`), or run this one beside it (--force, force=True)"
             )
         case _:

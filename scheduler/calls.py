@@ -31,6 +31,7 @@ from scheduler.routes import Said, read_said
 from scheduler.routing import said_by
 from scheduler.signals import after_task_publish, before_task_publish
 from scheduler.timing.duration import parse_duration_ms
+from scheduler.unique import key_text
 from scheduler.wire import (
     FLAG_EARLY,
     FLAG_IGNORE_RESULT,
@@ -67,7 +68,7 @@ _NO_KEYWORDS = msgspec.Raw(b"{}")
 
 CALL_KEYWORDS = frozenset(
     {"args", "kwargs", "countdown", "eta", "expires", "queue", "priority", "task_id", "headers", "serializer"}
-    | {"ignore_result", "exchange", "routing_key"}
+    | {"ignore_result", "exchange", "routing_key", "unique"}
 )
 PASSED_OVER = frozenset(
     {
@@ -109,6 +110,7 @@ class Call(NamedTuple):
     ignore_result: bool | None = None
     exchange: str | Exchange | None = None
     routing_key: str | None = None
+    unique: str | None = None
 
 
 def refuse_keywords(given: Mapping[str, Any], *, task: str) -> None:
@@ -182,6 +184,8 @@ def make_messages(
     expires_ms = _expires_ms(task, call, options, now_ms=now_ms, at_ms=at_ms)
     ttl_ms = config.result_expires_ms if options.result_expires_ms is None else options.result_expires_ms
     unique = "" if made is None else made.unique_text(call.args, call.kwargs)
+    if call.unique:
+        unique = key_text(task, call.unique, held_ms=options.unique_for_ms)
     request = current_request()
     id_ = call.task_id or new_id()
     headers = dict(call.headers) if call.headers else {}
@@ -591,6 +595,8 @@ def _check(task: str, call: Call) -> None:
         name_complaint(id_, what="task_id") or len(id_) > ID_CHARS_MAX or any(c.isspace() for c in id_)
     ):
         raise ValueError(f"task {task!r}: task_id {id_!r}: use 1–{ID_CHARS_MAX} printable characters without blanks")
+    if call.unique is not None and not (isinstance(call.unique, str) and call.unique):
+        raise ValueError(f"task {task!r}: unique {call.unique!r}: expected text, the key of this run")
     if call.serializer is not None and (complaint := serializer_complaint(call.serializer)):
         raise ValueError(f"task {task!r}: {complaint}")
     if call.eta is not None and call.countdown is not None:

@@ -178,6 +178,7 @@ class Task:
         ignore_result: bool | None = None,
         exchange: str | Exchange | None = None,
         routing_key: str | None = None,
+        unique: str | None = None,
         **unknown: Any,
     ) -> AsyncResult:
         """
@@ -192,6 +193,7 @@ class Task:
             queue: Instead of the task's own, or of the one the routes say.
             exchange: Send it to the queues that are bound to this exchange by *routing_key*. If there are several, each gets a copy:
                 `AsyncResult.copies`.
+            unique: The unique key of this run, instead of the one that the task's option `unique` gives.
             priority: 0–9; a higher one is taken first.
             task_id: Instead of a fresh random one.
             headers: Plain data that `self.request.headers` shows.
@@ -211,7 +213,7 @@ class Task:
         call = Call(
             () if args is None else args if isinstance(args, list | tuple) else _listed(args, self.name),
             kwargs, countdown, eta, expires, queue, priority, task_id, headers, serializer, ignore_result,
-            exchange, routing_key,
+            exchange, routing_key, unique,
         )  # fmt: skip
         return self._send(call, retry_policy)
 

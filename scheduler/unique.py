@@ -115,6 +115,11 @@ def unique_text(
                 f"{what}=True needs arguments that JSON can carry ({error}); give a template or a callable"
             ) from None
         key = _digest(data)
+    return key_text(task, key, held_ms=held_ms)
+
+
+def key_text(task: str, key: str, *, held_ms: int) -> str:
+    """What the header of a run of *task* says of its key *key*."""
     if len(key) > KEY_CHARS_MAX or not key.isprintable():
         key = _digest(key.encode("utf-8", "replace"))
     return f"{held_ms} {task}:{key}"

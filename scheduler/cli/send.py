@@ -110,6 +110,7 @@ def trigger(sched: Invocation, *, name: str, sending: Sending, force: bool, reas
     type=click.IntRange(0, 9),
     help="A higher one is taken first (default: what the settings say, else 0).",
 )
+@click.option("--unique", metavar="KEY", help="Refuse it while another run of the task has this key (see `unique`).")
 @click.option("--exchange", metavar="NAME", help="Send it to the queues that are bound to this exchange.")
 @click.option("--routing-key", metavar="KEY", help="… by this key, as in video.compress.")
 @click.pass_obj
@@ -119,6 +120,7 @@ def call(
     *,
     sending: Sending,
     priority: int | None,
+    unique: str | None,
     exchange: str | None,
     routing_key: str | None,
 ) -> int:
@@ -142,10 +144,12 @@ def call(
         priority=priority,
         exchange=exchange,
         routing_key=routing_key,
+        unique=unique,
     )
     messages = make_messages(task, asked, sched.home)
     message = messages[0]
-    send(messages, sched.home)
+    if (run := send(messages, sched.home)[0]).id != message.id:
+        raise RefusedError(f"{_has_the_key(run.id)}, or leave out --unique")
     for other in messages[1:]:
         say(f"sched: a copy of it is run {other.id}, on queue {other.queue}")
     sent = Sent(id=message.id, entry="", task=task, queue=message.queue, at_ms=message.at_ms)
@@ -171,16 +175,17 @@ def submit(
     if not entry and not instead_of:
         [run] = send((message,), sched.home)
         if run.id != message.id:
-            raise RefusedError(
-                f"run {run.id} has its unique key and has not ended; wait for it, cancel it (`sched cancel {run.id}`), or run "
-                "this one beside it (--force)"
-            )
+            raise RefusedError(f"{_has_the_key(run.id)}, or run this one beside it (--force)")
         return
     reply = queues.trigger(message, entry=entry, force=force, call_id=new_id(), note=note, instead_of=instead_of)
     if reply.gone:
         raise RefusedError(f"dead letter {instead_of} was put back or purged meanwhile (`sched audit` says by whom)")
     if not reply.ok:
         raise refused(message, entry, reply)
+
+
+def _has_the_key(id_: str) -> str:
+    return f"run {id_} has its unique key and has not ended; wait for it, cancel it (`sched cancel {id_}`)"
 
 
 def _queue(sched: Invocation, name: str | None) -> str | None:

@@ -85,6 +85,20 @@ def test_a_call_is_answered_with_the_run_that_has_its_key(shop: App, bench: Benc
     assert bill.delay("acme").id != first.id
 
 
+def test_a_call_by_name_may_say_its_key(sched: Sched, shop: App, bench: Bench) -> None:
+    """Whoever has not the task's code says the key that its rule gives."""
+    [bill] = shop.declarations.tasks.values()
+    first = bill.delay("acme")
+    said = sched("call", bill.name, "--unique", "acme", "--queue", "reports")
+    assert said.code == 4
+    assert f"run {first.id} has its unique key and has not ended" in said.err
+    assert sched("call", bill.name, "--unique", "other", "--queue", "reports").code == 0
+    assert shop.send_task(bill.name, ("x",), unique="acme").id == first.id
+    assert len(bench.live()) == 2
+    with pytest.raises(ValueError, match="expected text, the key of this run"):
+        bill.apply_async(("acme",), unique="")
+
+
 def test_a_full_queue_is_an_error_that_says_what_to_do(sched: Sched, shop: App, bench: Bench) -> None:
     """For programs and for people."""
     bench.store.limits.tell([Queue("reports", max_length=2)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from scheduler.rate import Rate
@@ -53,3 +54,18 @@ def test_a_unique_run_keeps_its_key_through_its_retries_and_frees_it_at_its_end(
         assert lab.store.connection.call("GET", key) == message.id.encode()
         assert lab.ended(message.id).state == ("FAILURE" if fails else "SUCCESS")
         assert lab.store.connection.call("EXISTS", key) == 0
+
+
+@pytest.mark.parametrize(("order", "first"), [("fair", "ab"), ("strict", "bb")])
+def test_the_settings_say_whose_turn_it_is(lab: Lab, order: str, first: str) -> None:
+    """`queue_order`; in the order of -Q, or each queue its share."""
+    lab.write("""
+        @task
+        def note(path, text):
+            mark(path, text)
+            time.sleep(0.02)
+    """)
+    for queue in "ab":
+        lab.send_all([lab.message("note", lab.path("notes"), queue, queue=queue) for _ in range(4)])
+    lab.worker("--pool", "solo", "-Q", "b,a", config=msgspec.structs.replace(lab.config, queue_order=order))
+    assert "".join(sorted(lab.wait_lines("notes", 8)[:2])) == first
