@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -130,3 +131,17 @@ def test_people_who_set_logging_up_have_it_to_themselves(lab: Lab) -> None:
     assert "mine t.talk hello" in lab.lines("mine")
     assert any(line.startswith("mine  worker.ready") for line in lab.lines("mine"))
     assert log.read_text(encoding="utf-8") == ""
+
+
+def test_a_worker_without_stdin_stdout_and_stderr_works(lab: Lab) -> None:
+    """Some supervisors close them. Nothing may take their numbers: what is printed would end up there."""
+    lab.write("""
+        @task
+        def talk():
+            print("to nobody")
+            return [os.readlink(f"/proc/self/fd/{fd}") for fd in (0, 1, 2)]
+    """)
+    closed = ("sh", "-c", 'exec "$0" "$@" 0<&- 1>&- 2>&-', sys.executable, "-P", "-m", "scheduler.cli")
+    process = Process("worker", "-c", "1", config=lab.config, cwd=lab.folder, tell=False, command=closed)
+    lab.processes.append(process)
+    assert lab.value(lab.send("talk")) == ["/dev/null"] * 3
