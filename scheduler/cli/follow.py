@@ -54,7 +54,7 @@ def follow(sched: Invocation, id_: str, timeout_s: float | None) -> None:
             _draw(steps, id_)
         else:
             for step in steps:
-                write(f"{show_moment(step.at_ms, sched.zone)}  {step.state:<8}  {_words(step.meta)}".rstrip())
+                write(f"{show_moment(step.at_ms, sched.zone)}  {step.state:<8}  {words(step.meta)}".rstrip())
                 sys.stdout.flush()
 
 
@@ -73,7 +73,7 @@ def _step(record: ResultRecord | None, state: str) -> Step:
     return Step(0, state, None if record is None else msgspec.json.decode(record.meta))
 
 
-def _words(meta: Any) -> str:
+def words(meta: Any) -> str:
     """``3/10 30 % letters`` of what `Task.progress` says, else the data itself on one line."""
     if meta is None:
         return ""
@@ -112,7 +112,7 @@ def _draw(steps: Iterator[Step], id_: str) -> None:
             progress.update(
                 bar,
                 description=f"run {id_[:8]}  {one_line(step.state)}",
-                words=_words(step.meta),
+                words=words(step.meta),
                 completed=known[0] if known else 0,
                 total=known[1] if known else None,
             )

@@ -201,6 +201,10 @@ def story_facts(story: Story, sched: Invocation) -> Iterator[tuple[str, str]]:
     yield "error", run.error
     if record is None:
         yield "result", "" if run.state in {"PENDING", "STARTED", "RETRY"} else "not kept, or expired"
+    elif record.state not in READY_STATES and record.state != State.RETRY:
+        from scheduler.cli.follow import words  # noqa: PLC0415
+
+        yield "progress", f"{record.state}  {words(msgspec.json.decode(record.meta))}".rstrip()
     else:
         yield "result", result_text(record)
         yield "traceback", record.traceback or ""

@@ -121,6 +121,9 @@ def test_ctrl_c_ends_the_following_and_leaves_nothing(lab: Lab) -> None:
     wait_until(lambda: not call("PUBSUB", "CHANNELS", f"{keys.prefix}done:*"))
     assert call("EXISTS", keys.waited) == 0
     assert lab.store.results.state(id_) == "STARTED"
+    (lab.folder / "go0").touch()
+    wait_until(lambda: lab.store.results.state(id_) == "PROGRESS")
+    assert "progress: PROGRESS  1/3  33 %  step 1" in Following(lab, "result", id_).rest()
 
 
 def test_a_timeout_ends_the_following(lab: Lab) -> None:
