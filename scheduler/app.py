@@ -292,6 +292,12 @@ class App:
         if force or self._is_final:
             self._import_wanted()
 
+    def prepare(self) -> None:
+        """Make ready for the import of modules of tasks: set Django up, if `DJANGO_SETTINGS_MODULE` is set."""
+        from scheduler.discovery import set_django_up  # noqa: PLC0415 - see above
+
+        set_django_up()
+
     def finalize(self) -> None:
         """
         Complete it for work, once: import what `autodiscover_tasks` named, and send the signals.

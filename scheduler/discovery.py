@@ -24,8 +24,7 @@ def discover(packages: Iterable[str] | Callable[[], Iterable[str]] | None, relat
     Raises:
         ConfigError: A package is missing, or a module cannot be imported.
     """
-    if os.environ.get(DJANGO_VARIABLE):
-        _set_django_up()
+    set_django_up()
     names = _django_packages() if packages is None else packages() if callable(packages) else packages
     for package in names:
         what = f"autodiscover_tasks: {package}"
@@ -34,9 +33,9 @@ def discover(packages: Iterable[str] | Callable[[], Iterable[str]] | None, relat
             imported(f"{package}.{related_name}", what)
 
 
-def _set_django_up() -> None:
-    """Django's models can be imported only then."""
-    if importlib.util.find_spec("django") is not None:
+def set_django_up() -> None:
+    """Where the environment names Django's settings: its models can be imported only then."""
+    if os.environ.get(DJANGO_VARIABLE) and importlib.util.find_spec("django") is not None:
         importlib.import_module("django").setup()
 
 

@@ -124,6 +124,7 @@ class _Load:
         if str(self.base) not in sys.path:
             sys.path.insert(0, str(self.base))
         self.importing.install()
+        self._ready(self.app)
         for name in (*self._modules(), *self.imports):
             self.importing.import_module(name)
         self._merge_apps()
@@ -217,6 +218,13 @@ class _Load:
                 yield from self._files(path, depth + 1)
             elif path.suffix == ".py" and (path.is_file() or path.is_symlink()):
                 yield path
+
+    def _ready(self, app: Any) -> None:
+        if app is not None:
+            try:
+                app.prepare()
+            except Exception as error:
+                self.importing.note_outside(app.spec, error)
 
     def _merge_apps(self) -> None:
         """Add what Apps hold: the one that was given, and those that the imported modules define or import."""

@@ -258,6 +258,9 @@ class Task:
         immutable = bool(options.pop("immutable", False))
         return Signature(self, args, kwargs, options, immutable=immutable)
 
+    subtask = signature
+    """Celery's older name for it."""
+
     def apply_many(
         self, calls: Iterable[Iterable[Any] | Mapping[str, Any]], *, retry_policy: Mapping[str, Any] | None = None
     ) -> list[AsyncResult]:

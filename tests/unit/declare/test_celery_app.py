@@ -27,7 +27,7 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     declare.set_current(before)
     for name in set(sys.modules) - modules:
-        if name.partition(".")[0] in ("proj", "tasks", "lib", "shop", "schedules"):
+        if name.partition(".")[0] in ("proj", "tasks", "lib", "shop", "schedules", "django"):
             del sys.modules[name]
 
 
@@ -151,6 +151,22 @@ def test_a_module_of_tasks_that_is_broken_is_a_mistake() -> None:
     )
     [mistake] = loaded("proj").mistakes
     assert "lib.tasks cannot be imported: ZeroDivisionError" in str(mistake)
+
+
+def test_django_is_set_up_before_modules_of_tasks_are_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their models cannot be imported earlier; and its apps are where tasks are looked for."""
+    write(
+        django__apps="class C:\n    name = 'lib'\nclass apps:\n    get_app_configs = staticmethod(lambda: [C])\n",
+        lib__tasks="import django\nassert django.ready\nfrom scheduler import shared_task\n@shared_task\ndef mail(): ...\n",
+        shop__reports="import django\nassert django.ready\n",
+        proj__celery="import os\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', 'proj.settings')\n"
+        "from scheduler import Celery\napp = Celery('proj', broker='redis://localhost:1', include=['shop.reports'])\n"
+        "app.autodiscover_tasks()\n",
+    )
+    Path("django/__init__.py").write_text("ready = False\ndef setup():\n    global ready\n    ready = True\n", "utf-8")
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "proj.settings")
+    found = loaded("proj")
+    assert (found.mistakes, list(found.tasks)) == ((), ["lib.tasks.mail"])
 
 
 def test_without_packages_django_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
