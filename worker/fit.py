@@ -12,6 +12,7 @@ import enum
 import inspect
 import typing
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -63,12 +64,25 @@ class Fit:
 def fitting(task: Task) -> Fit | None:
     """What converts the arguments of *task*; None where none has to be."""
     try:
-        hints = typing.get_type_hints(task.fn)
         parameters = list(inspect.signature(task.fn).parameters.values())[1 if task.bind else 0 :]
-    except Exception:
-        return None  # names that are only there for type checkers: nobody here can tell what they mean
+    except (ValueError, TypeError):
+        return None  # written in C
+    hints = _hints(task.fn, parameters)
     wanted = {one.name: hints[one.name] for one in parameters if one.name in hints and _has_fields(hints[one.name])}
     return Fit(task.name, parameters, wanted) if wanted else None
+
+
+def _hints(fn: Any, parameters: list[inspect.Parameter]) -> dict[str, Any]:
+    """The annotations of *parameters* that mean something here: names may be there for type checkers only."""
+    try:
+        return typing.get_type_hints(fn)
+    except Exception:
+        names = getattr(inspect.unwrap(fn), "__globals__", {})
+    found = {}
+    for one in parameters:
+        with suppress(Exception):
+            found[one.name] = eval(one.annotation, names) if isinstance(one.annotation, str) else one.annotation
+    return found
 
 
 def _converted(task: str, name: str, annotation: Any, value: Any) -> Any:
