@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import builtins
 import sys
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -144,12 +145,8 @@ class AsyncResult:
         if disable_sync_subtasks:
             refuse_to_block(self.id)
         record = self._wait(_seconds(timeout), _seconds(interval) or LOOK_AGAIN_S, on_message, on_interval)
-        value = _value(self.id, record, self._home())
-        if propagate and record.state != State.SUCCESS and isinstance(value, BaseException):
-            raise value
-        if callback is not None:
-            return callback(self.id, value)
-        return value
+        value = self._value_of(record, propagate=propagate)
+        return value if callback is None else callback(self.id, value)
 
     wait = get
 
@@ -175,6 +172,13 @@ class AsyncResult:
                     on_interval()
         assert told is not None
         return told
+
+    def _value_of(self, record: ResultRecord, *, propagate: bool) -> Any:
+        """What *record*, that of the end, is worth to whoever waited for it."""
+        value = _value(self.id, record, self._home())
+        if propagate and record.state != State.SUCCESS and isinstance(value, BaseException):
+            raise value
+        return value
 
     def _message(self, record: ResultRecord) -> dict[str, Any]:
         value = _value(self.id, record, self._home())
@@ -300,6 +304,92 @@ class AsyncResult:
 
     def __repr__(self) -> str:
         return f"<AsyncResult {self.id}>"
+
+
+class ResultSet:
+    """
+    Several runs, asked for in one round trip.
+
+    Args:
+        results: Of one namespace.
+    """
+
+    def __init__(self, results: Iterable[AsyncResult]) -> None:
+        self.results = list(results)
+
+    def ready(self) -> bool:
+        """Whether all are over."""
+        return self.completed_count("ready") == len(self.results)
+
+    def successful(self) -> bool:
+        """Whether all have returned."""
+        return self.completed_count() == len(self.results)
+
+    def failed(self) -> bool:
+        """Whether one has failed for good."""
+        return any(record is not None and record.state == State.FAILURE for record in self._records())
+
+    def completed_count(self, which: str = "successful") -> int:
+        """How many have returned; of ``"ready"`` ones, how many are over, however they ended."""
+        states = READY_STATES if which == "ready" else {State.SUCCESS}
+        return sum(record is not None and record.state in states for record in self._records())
+
+    def get(
+        self,
+        timeout: float | str | timedelta | None = None,
+        propagate: bool = True,
+        *,
+        disable_sync_subtasks: bool = True,
+    ) -> list[Any]:
+        """
+        What all of them returned, in their order, once all are over; see `AsyncResult.get`.
+
+        Args:
+            timeout: For all together.
+            propagate: Whether the first failure in their order is raised; else exceptions stand among the values.
+        """
+        if disable_sync_subtasks and self.results:
+            refuse_to_block(self.results[0].id)
+        limit_s = _seconds(timeout)
+        until_mono_s = None if limit_s is None else time.monotonic() + limit_s
+        values = []
+        for result, known in zip(self.results, self._records(), strict=True):
+            record = known
+            if record is None or record.state not in READY_STATES:
+                left_s = None if until_mono_s is None else max(0.0, until_mono_s - time.monotonic())
+                record = result._wait(left_s, LOOK_AGAIN_S, None, None)
+            values.append(result._value_of(record, propagate=propagate))
+        return values
+
+    join = get
+
+    def forget(self) -> None:
+        """Remove what is kept of them."""
+        for result in self.results:
+            result.forget()
+
+    def revoke(self, terminate: bool = False) -> None:
+        """Cancel them; see `AsyncResult.revoke`."""
+        for result in self.results:
+            result.revoke(terminate)
+
+    def _records(self) -> list[ResultRecord | None]:
+        if not self.results:
+            return []
+        found: list[ResultRecord | None] = self.results[0]._results.get_many([result.id for result in self.results])
+        return found
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def __iter__(self) -> Iterator[AsyncResult]:
+        return iter(self.results)
+
+    def __getitem__(self, at: int) -> AsyncResult:
+        return self.results[at]
+
+    def __repr__(self) -> str:
+        return f"<ResultSet of {len(self.results)} runs>"
 
 
 def refuse_to_block(id_: str) -> None:

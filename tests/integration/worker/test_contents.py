@@ -15,8 +15,14 @@ import pytest
 
 from scheduler.app import App
 from scheduler.config import Config
-from scheduler.errors import ContentRefusedError, NotEncodableError, SignatureError, UndecodableMessageError
-from scheduler.result import AsyncResult
+from scheduler.errors import (
+    ContentRefusedError,
+    NotEncodableError,
+    ResultTimeoutError,
+    SignatureError,
+    UndecodableMessageError,
+)
+from scheduler.result import AsyncResult, ResultSet
 from scheduler.seal import is_signed
 from scheduler.store.queues import NewMessage
 from scheduler.wire import Header, Payload, encode_argument, encode_body, new_id
@@ -312,3 +318,23 @@ def test_what_celerys_users_ask_of_a_result(lab: Lab, apps: Make, tmp_path: Path
     assert (nobody.name, nobody.queue, nobody.worker, nobody.retries, nobody.args) == (None, None, None, 0, None)
     result.forget()
     assert result.state == "PENDING"
+
+
+def test_several_runs_are_asked_at_once(lab: Lab, apps: Make) -> None:
+    """One round trip for all, one timeout for all."""
+    app = apps()
+    runs = ResultSet([app.send_task("t.same", (n,)) for n in range(3)])
+    assert (len(runs), runs.ready(), runs.completed_count()) == (3, False, 0)
+    with pytest.raises(ResultTimeoutError):
+        runs.get(timeout=0.1)
+    lab.worker()
+    assert runs.get(timeout=10) == [0, 1, 2]
+    assert (runs.ready(), runs.successful(), runs.failed(), runs.completed_count()) == (True, True, False, 3)
+    mixed = ResultSet([*runs, app.send_task("t.told", (1,))])
+    with pytest.raises(UndecodableMessageError):
+        mixed.get(timeout=10)
+    assert isinstance(mixed.get(timeout=10, propagate=False)[3], UndecodableMessageError)
+    assert (mixed.ready(), mixed.successful(), mixed.failed(), mixed.completed_count("ready")) == (True, False, True, 4)
+    mixed.forget()
+    assert [run.state for run in mixed] == ["PENDING"] * 4
+    assert ResultSet([]).get() == []
