@@ -44,7 +44,7 @@ START_S_MAX = 60.0
 STOP_S_MAX = 2.0
 """How long killed children are waited for."""
 MEASURE_S = 0.2
-"""The memory of a busy child is measured so often."""
+"""The memory of a busy child is measured so often at most; that of one that has nothing left to run, at once."""
 SHARE_LEFT = 10
 """The successor is born when a tenth of what a child may run is left, so that it is ready in time."""
 
@@ -361,7 +361,7 @@ class Crew:
             self._aftermath.back(back)
         if self._memory_max:
             now = time.monotonic()
-            if now >= hand.measured_mono_s + MEASURE_S:
+            if hand.is_idle or now >= hand.measured_mono_s + MEASURE_S:
                 hand.memory_bytes, hand.measured_mono_s = resident_bytes(hand.pid), now
 
     def _bury_dead(self) -> bool:
