@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 RESULT_BYTES_MAX = 1_048_576
 LOOK_AGAIN_S = 1.0
-"""How long a waiter sleeps at most before it looks for itself: a lost connection loses the call."""
+"""How long a waiter sleeps before it looks for itself, unless it says otherwise: a lost connection loses the call."""
+LOOK_AGAIN_S_MAX = 5.0
 WAITER_GRACE_MS = 5_000
+"""Who has not been heard of for so long beyond its sleep is not called any more."""
 WAITED_TTL_MS = 60_000
 
 
@@ -113,7 +115,7 @@ class Results:
         """
         What is kept of run *id_*, whenever it may have changed; the last one is the record of its end.
 
-        Woken by the scripts that end the run or report of it; looks for itself each *look_s* besides. Leaves no key, no channel and
+        Woken by the scripts that end the run or report of it; looks for itself each *look_s* besides (and each 5 s at least). Leaves no key, no channel and
         no connection behind; to be closed by who does not go to the end.
 
         Raises:
@@ -124,6 +126,7 @@ class Results:
         yield record
         if record is not None and record.state in READY_STATES:
             return
+        look_s = min(look_s, LOOK_AGAIN_S_MAX)
         waiter = _Waiter(self._connection, self._keys, id_)
         try:
             while True:
@@ -159,7 +162,7 @@ class _Waiter:
             self._subscribe()
         self._announced_mono_s = now
         seconds, micros = self._source.call("TIME")
-        until_ms = int(seconds) * 1000 + int(micros) // 1000 + int(LOOK_AGAIN_S * 2000) + WAITER_GRACE_MS
+        until_ms = int(seconds) * 1000 + int(micros) // 1000 + int(LOOK_AGAIN_S_MAX * 1000) + WAITER_GRACE_MS
         waited = self._keys.waited
         with suppress(StoreRefusedError):  # Redis is full: nobody will call us, but we look for ourselves
             self._source.pipeline([("ZADD", waited, until_ms, self._id), ("PEXPIRE", waited, WAITED_TTL_MS)])
