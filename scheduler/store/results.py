@@ -115,8 +115,8 @@ class Results:
         """
         What is kept of run *id_*, whenever it may have changed; the last one is the record of its end.
 
-        Woken by the scripts that end the run or report of it; looks for itself each *look_s* besides (and each 5 s at least). Leaves no key, no channel and
-        no connection behind; to be closed by who does not go to the end.
+        Woken by the scripts that end the run or report of it; looks for itself each *look_s* besides (and each 5 s at least).
+        Leaves no key, no channel and no connection behind; to be closed by who does not go to the end.
 
         Raises:
             ResultTimeoutError: Not over within *timeout_s*.
