@@ -124,6 +124,13 @@ def _run(setting: Setting, signals: Signals, herald: hooks.Herald) -> int:
     if setting.pool == "solo":
         from worker.solo import Solo  # noqa: PLC0415 - one pool is enough
 
+        if setting.config.max_tasks_per_child or setting.config.max_memory_per_child:
+            event(
+                _logger,
+                "limits.not_kept",
+                level=logging.WARNING,
+                note="pool solo has no child to replace: max_tasks_per_child and max_memory_per_child need another pool",
+            )
         try:
             hooks.init_child()
         except hooks.ChildInitError:

@@ -8,11 +8,14 @@ import signal
 import msgspec
 import pytest
 
+from scheduler.store.orders import Verb, new_order
 from tests.integration.worker.lab import Lab, family
 from tests.support.wait import wait_until
 from worker import stacks
 
 MANY = ["threads", "async"]
+SAME = ["threads", pytest.param("async", marks=pytest.mark.long)]
+"""Where the supervisor's side, which both share, is what is tried."""
 ALL = ["prefork", "threads", "async", "solo"]
 
 TASKS = """
@@ -99,7 +102,7 @@ def test_a_slow_one_holds_up_nobody(lab: Lab, pool: str) -> None:
     wait_until(lab.is_empty, what="everything to be over")
 
 
-@pytest.mark.parametrize("pool", MANY)
+@pytest.mark.parametrize("pool", SAME)
 def test_what_cannot_start_goes_back_though_the_child_is_stuck(lab: Lab, pool: str) -> None:
     """A regular expression keeps the interpreter to itself: nobody there can answer. The supervisor takes back what waits."""
     lab.write("""
@@ -219,7 +222,7 @@ def test_a_terminating_cancel_breaks_off_one_run(lab: Lab, pool: str) -> None:
     assert not worker.told.all("child.died")
 
 
-@pytest.mark.parametrize("pool", MANY)
+@pytest.mark.parametrize("pool", SAME)
 def test_a_dead_child_loses_what_ran_and_nothing_else(lab: Lab, pool: str) -> None:
     """What ran counts as lost once and runs again; a new child takes the seat."""
     lab.write(TASKS)
@@ -235,7 +238,7 @@ def test_a_dead_child_loses_what_ran_and_nothing_else(lab: Lab, pool: str) -> No
     wait_until(lab.is_empty, what="everything to be over")
 
 
-@pytest.mark.parametrize("pool", MANY)
+@pytest.mark.parametrize("pool", SAME)
 def test_the_child_of_many_dies_with_its_supervisor(lab: Lab, pool: str) -> None:
     """Its messages run elsewhere after the lease."""
     lab.write(TASKS)
@@ -251,7 +254,7 @@ def test_the_child_of_many_dies_with_its_supervisor(lab: Lab, pool: str) -> None
     assert len(lab.lines("began")) == 2
 
 
-@pytest.mark.parametrize("pool", MANY)
+@pytest.mark.parametrize("pool", SAME)
 def test_a_warm_stop_of_many_waits_and_then_gives_back(lab: Lab, pool: str) -> None:
     """Within the grace what runs may end; what does not goes back, uncounted."""
     lab.write(TASKS)
@@ -339,3 +342,30 @@ def test_the_stacks_of_coroutines_that_wait_are_told(lab: Lab) -> None:
     assert "Coroutine of t.outer (most recent call first):" in text
     assert text.index("in deep") < text.index("in outer")
     assert "Thread 0x" in text
+
+
+@pytest.mark.parametrize("pool", MANY)
+def test_the_child_of_many_grows_and_shrinks_while_it_works(lab: Lab, pool: str) -> None:
+    """More run at once from now on, or fewer once what runs has ended; nobody is killed for it."""
+    lab.write(TASKS)
+    worker = lab.worker("--pool", pool, "-c", "1")
+    ids = lab.send_all([lab.message(hold_of(pool), lab.path("began"), lab.path(f"go{n}")) for n in range(4)])
+    lab.wait_lines("began", 1)
+    _resize(lab, 3)
+    lab.wait_lines("began", 3)
+    _resize(lab, 1)
+    lab.let_go("go0")
+    lab.let_go("go1")
+    assert [lab.ended(id_).state for id_ in ids[:2]] == ["SUCCESS"] * 2
+    assert len(lab.lines("began")) == 3  # one runs still, and that is enough
+    lab.let_go("go2")
+    lab.wait_lines("began", 4)
+    lab.let_go("go3")
+    assert lab.ended(ids[3]).state == "SUCCESS"
+    assert not worker.told.all("child.died")
+
+
+def _resize(lab: Lab, concurrency: int) -> None:
+    (live,) = lab.store.sessions.workers()
+    given = lab.store.orders.give(new_order(Verb.CONCURRENCY, number=concurrency), [live.session])
+    assert not lab.store.orders.wait(given, 10.0).missing

@@ -11,7 +11,7 @@ import pytest
 from tests.integration.worker.lab import Lab, family, lives
 from tests.support.wait import wait_until
 
-POOLS = ["prefork", "threads", "async"]
+POOLS = ["prefork", "threads", pytest.param("async", marks=pytest.mark.long)]
 
 TASKS = """
     @task
