@@ -8,7 +8,7 @@ from typing import Any
 from scheduler.cli.moments import show_moment, show_span
 from scheduler.cli.output import Column, state_style
 from scheduler.clock import iso
-from scheduler.model import Run
+from scheduler.model import OutcomeReason, Run
 
 
 def run_data(run: Run) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def _note(run: Run, tz: tzinfo) -> str:
     if run.count > 1:
         parts.append(f"{run.count:,} due times until {show_moment(run.to_ms, tz)}")
     if run.holder:
-        parts.append(f"run {run.holder} had not ended")
+        parts.append(f"run {run.holder} had {'its unique key' if run.outcome == OutcomeReason.UNIQUE else 'not ended'}")
     if run.attempt > 1:
         parts.append(f"attempt {run.attempt}")
     if run.retry_of:

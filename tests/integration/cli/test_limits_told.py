@@ -64,7 +64,9 @@ def test_why_tells_who_had_the_key(sched: Sched, bench: Bench) -> None:
     assert f"skipped (unique): run {holder} had its unique key, reports.daily:acme, and had not ended" in " ".join(
         told.out.split()
     )
-    assert "skipped unique" in sched("runs", "daily").out
+    listed = sched("runs", "daily").out
+    assert "skipped unique" in listed
+    assert f"run {holder} had its unique key" in listed
     assert len(sched("runs", "--outcome", "unique", "-o", "json").data) == 1
 
 
