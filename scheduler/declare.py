@@ -408,8 +408,8 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
 
     Args:
         options: ``name bind base queue priority serializer max_retries retry_for dont_retry_for retry_backoff
-            retry_backoff_max retry_jitter time_limit soft_time_limit ack ignore_result result_expires expires``, see
-            `scheduler.options.TaskOptions`.
+            retry_backoff_max retry_jitter time_limit soft_time_limit ack ignore_result result_expires expires
+            unique unique_for rate_limit``, see `scheduler.options.TaskOptions`.
 
     Raises:
         InvalidTaskError: An option is unknown or out of range (one line for each), or the name is taken.

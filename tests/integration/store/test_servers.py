@@ -10,10 +10,14 @@ import pytest
 
 from scheduler.alarm import Alert, Kind
 from scheduler.config import Config
+from scheduler.exchange import Queue
 from scheduler.model import Overlap, Skip
+from scheduler.rate import Rate
 from scheduler.store import Store, open_store
 from scheduler.store.orders import Answer, Verb, WorkerState, encode_state, new_order
 from scheduler.store.presence import BeatInfo
+from scheduler.store.queues import Full, Unique
+from scheduler.store.sessions import Way, WorkerInfo
 from tests.support.bench import HOUR_MS, Bench
 
 pytestmark = pytest.mark.redis
@@ -89,6 +93,26 @@ def test_every_script_does_its_work(anywhere: Bench) -> None:
     assert bench.live() == set()
     assert store.queues.depths()["q"] == (0, 0, 0)
     assert ran == _entry_points()
+
+
+def test_limits_are_kept_anywhere(anywhere: Bench) -> None:
+    """Rates, runs at once, bounds, unique keys: what each means is told in its own file."""
+    bench, store = anywhere, anywhere.store
+    store.limits.tell([Queue("q", max_length=8, concurrency=2)])
+    limited = store.sessions.open(WorkerInfo(name="w"), way=Way(rates={"t.slow": Rate(1, 3_600)}, priority_turns=2))
+    slow, ids = bench.calls(3, task="t.slow"), bench.calls(4, priority=1)
+    unique = bench.call(unique="60000 t.x:k")
+    assert store.queues.enqueue([bench.message(unique="60000 t.x:k")], call_id="a").refusals == {0: Unique(unique)}
+    assert store.queues.enqueue([bench.message()], call_id="b").refusals == {0: Full(8, 8)}
+    assert bench.take(limited, 1) == ids[:1]
+    assert bench.take(limited, 5) == slow[:1], "the turn of another priority"
+    assert bench.take(limited, 5) == [], "two run at once"
+    bench.finish(limited, slow[0])
+    bench.take(limited, 5)
+    assert store.queues.depths(["q"])["q"] == (5, 0, 2)
+    bench.check_places()
+    store.limits.tell([Queue("q")])
+    assert store.queues.purge("q") == 5
 
 
 def test_the_largest_batches_pass(anywhere: Bench) -> None:

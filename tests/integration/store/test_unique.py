@@ -85,6 +85,19 @@ def test_every_end_frees_the_key(bench: Bench, end: str) -> None:
     assert refused(bench) == ""
 
 
+def test_the_run_of_a_dead_worker_keeps_its_key(bench: Bench) -> None:
+    """It runs again elsewhere; meanwhile nobody takes its place."""
+    id_ = bench.call(unique=KEY)
+    dying = bench.open()
+    assert bench.take(dying) == [id_]
+    bench.store.sessions.reclaim(dying.id, bench.store.sessions.observe()[dying.id])
+    assert refused(bench) == id_
+    session = bench.open()
+    assert bench.take(session) == [id_]
+    bench.finish(session, id_, unique=KEY)
+    assert held(bench) == ""
+
+
 def test_only_who_holds_the_message_frees_its_key(bench: Bench) -> None:
     """P9: the outcome of somebody else is refused, whatever it says of keys."""
     id_ = bench.call(unique=KEY)
