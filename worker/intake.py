@@ -6,8 +6,9 @@ from scheduler.store.sessions import Taken
 
 LOOK_S_MAX = 2.0
 """After so long we look without a reason: a wake connection may have died without telling anybody."""
-DEAF_S = 5.0
-"""A worker that should take, and has had no answer to a take for so long, may be deaf: an idle one takes once a second."""
+DEAF_S_MIN = 4.0
+"""A worker that should take, and has had no answer to a take for a whole lease and for so long at least, may be deaf: an idle one
+takes once a second."""
 
 
 class Intake:
@@ -54,7 +55,7 @@ class Hearing:
     """
     Notices that a worker takes nothing though it should: its queues have messages, and no take is answered.
 
-        well → it should take, and none was answered from one look to the next → suspect → for `DEAF_S` → deaf
+        well → it should take, and none was answered from one look to the next → suspect → for a lease → deaf
              → a take is answered → well
     """
 

@@ -22,7 +22,7 @@ from scheduler.store import Store
 from scheduler.store.orders import Answer, Order
 from scheduler.store.sessions import Session, Taken, Way, WorkerInfo
 from scheduler.watch import Watch
-from worker.intake import DEAF_S, Hearing
+from worker.intake import DEAF_S_MIN, Hearing
 
 RENEW_S = 1.0
 RECONCILE_S = 5.0
@@ -75,6 +75,7 @@ class Keeper:
         self._session: Session | None = None
         self._others: Watch[str, int] = Watch(config.worker_lease_ms / 1000)
         self._hearing = Hearing()
+        self._deaf_s = max(DEAF_S_MIN, config.worker_lease_ms / 1000)
         self._cures = 0
         self._deaf_since_mono_s = 0.0
         self._renew_s = min(RENEW_S, config.worker_lease_ms / 5000)
@@ -240,7 +241,7 @@ class Keeper:
             if self._cures and should_take:
                 event(_logger, "worker.hears", queues=",".join(should_take))
             self._cures = 0
-        if silent_s < DEAF_S * 2**self._cures:
+        if silent_s < self._deaf_s * 2**self._cures:
             return False
         ready = sum(depth.ready for depth in self._store.queues.depths(should_take).values())
         if not ready and not self.is_deaf:

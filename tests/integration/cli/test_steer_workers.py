@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.integration.cli.conftest import Said, Sched
@@ -20,7 +21,7 @@ from tests.support.wait import wait_until
 @pytest.fixture
 def lab(server: ValkeyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     """A namespace with tasks and workers."""
-    lab = Lab(server.url, tmp_path, worker_lease_ms=5_000)
+    lab = Lab(server.url, tmp_path)
     yield lab
     lab.close()
 
@@ -143,7 +144,7 @@ def test_one_that_is_not_heard_of_is_shown_as_silent_and_then_as_gone(
 
 def test_a_cancelled_run_is_terminated_without_waiting_for_a_renewal(lab: Lab, steer: Callable[..., Said]) -> None:
     """Renewals come once a second; the holder is rung up. Six cancellations would take some three seconds without."""
-    lab.worker("-n", "w")
+    lab.worker("-n", "w", config=msgspec.structs.replace(lab.config, worker_lease_ms=5_000))
     waited_s = 0.0
     for n in range(6):
         id_ = lab.send("hold", lab.path(f"held{n}"), lab.path("go"))
