@@ -52,7 +52,7 @@ local function read_way(at)
     return { fair = ARGV[at] == 'fair', begin = tonumber(ARGV[at + 1]), rates = rates }, at + 3 + 3 * n
 end
 
-local PARKED_MAX = 500 -- so many are put in line in one call; the rest in the next
+local PARKED_MAX, EXPIRED_MAX = 500, 100 -- so many are put in line, and end in each line, in one call; the rest in the next
 
 -- What keeps the limits while messages are taken, made only where there are any. `rates` as in `read_way`, or nil.
 --
@@ -103,6 +103,19 @@ local function limiter(rates, now_us)
         end
         limits.parked = limits.parked + 1
         return true
+    end
+
+    -- Ends those at the head of the line of `task` that have expired: they need not wait for a turn that they will not use.
+    function limits.end_expired(queue, task, now)
+        local key = turn_key(queue, task)
+        for _ = 1, EXPIRED_MAX do
+            local id = redis.call('LINDEX', key, 0)
+            local body = id and redis.call('HGET', MESSAGES, id)
+            local expires = body and expires_of(body) or 0
+            if not id or (body and (expires == 0 or expires > now)) then return end
+            redis.call('LPOP', key)
+            if body then end_here(id, body, 'EXPIRED', '', now) end
+        end
     end
 
     -- The line of `task` in `queue` is known no longer if it is empty.
@@ -240,6 +253,7 @@ local function take_batch(session, queues, n, bytes_max, now, now_us, want_told,
         if room then quota = math.min(quota, room) end
         for task in pairs(limits and limits.lines[queue] or {}) do
             local key = turn_key(queue, task)
+            limits.end_expired(queue, task, now)
             local got, more = take_list(key, queue, place, math.min(quota - count, limits.turns_left(task)), task)
             count, left_behind = count + got, left_behind or (more and limits.turns_left(task) > 0)
             limits.tidy(queue, task)

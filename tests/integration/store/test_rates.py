@@ -80,6 +80,19 @@ def test_a_limit_that_was_taken_away_holds_nobody(bench: Bench) -> None:
     assert bench.call_redis("EXISTS", bench.keys.turns) == 0
 
 
+def test_what_expires_in_line_ends_before_its_turn(bench: Bench) -> None:
+    """Whoever waits for its result is told then, and not hours later."""
+    bench.call()
+    expiring = bench.calls(3, expires_ms=bench.now_ms + 30)
+    last = bench.call()
+    session = opened(bench, SLOW)
+    assert len(bench.take(session)) == 1
+    time.sleep(0.04)
+    assert bench.take(session, 0) == []
+    assert {run.id for run in bench.store.history.ended()} == set(expiring)
+    assert bench.call_redis("LRANGE", bench.keys.turn("q", "t.x"), 0, -1) == [last.encode()]
+
+
 def test_what_expires_in_line_never_starts_and_takes_nobody_s_turn(bench: Bench) -> None:
     """P8."""
     first = bench.call()
