@@ -42,7 +42,8 @@ end
 local answers, words = {}, {}
 for i = 2, #ARGV, 5 do
     local id, body, queue, at = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
-    local unique = has_mark(body, UNIQUE) and parse(body).unique
+    local h = has_mark(body, UNIQUE) and parse(body) or nil -- what is cut short is taken, and buried by who runs it
+    local unique = h and h.unique
     local state, answer = state_of(queue), '1'
     local by = unique and unique_holder(unique, id, now)
     local full_n = full(state, at > 0)

@@ -36,6 +36,7 @@ def test_every_script_does_its_work(anywhere: Bench) -> None:
     """One story that runs them all; what each must do is told in its own file."""
     bench, store = anywhere, anywhere.store
     ran = _watch(store)
+    store.limits.tell([Queue("q", max_length=1_000, concurrency=100)])
     for overlap in Overlap:
         bench.put(f"e{overlap}", overlap=overlap, max_runs=50)
     store.registry.pause("e0", until_ms=bench.now_ms + HOUR_MS)
