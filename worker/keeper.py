@@ -77,6 +77,7 @@ class Keeper:
         self._hearing = Hearing()
         self._deaf_s = max(DEAF_S_MIN, config.worker_lease_ms / 1000)
         self._cures = 0
+        self._orders: list[Order] = []
         self._deaf_since_mono_s = 0.0
         self._renew_s = min(RENEW_S, config.worker_lease_ms / 5000)
         self._renew_mono_s = 0.0
@@ -206,14 +207,14 @@ class Keeper:
         now = time.monotonic()
         cancels: dict[str, bool] | None = None
         abandoned: list[str] = []
-        orders: list[Order] = []
         look_now = self.session.wake.drop_if_overdue(now)
         if now >= self._renew_mono_s:
             renewed = self.session.renew(state(self.session.id))
             self.clock.learn(renewed.now_ms, now)
             self._renewed_mono_s = now
             self._renew_mono_s = now + self._renew_s
-            cancels, orders = renewed.cancels, renewed.orders
+            cancels = renewed.cancels
+            self._orders += renewed.orders  # told once: kept even if what follows fails
             self.session.bell.arm()
             look_now |= self._listen(now, should_take)
             if renewed.went_back:
@@ -232,6 +233,7 @@ class Keeper:
                     abandoned=len(abandoned),
                     released=len(reconciled.released),
                 )
+        orders, self._orders = self._orders, []
         return Kept(cancels is not None and not self.is_deaf, cancels, abandoned, orders, look_now)
 
     def _listen(self, now: float, should_take: Sequence[str]) -> bool:
