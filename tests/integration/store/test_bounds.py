@@ -39,6 +39,13 @@ def test_a_full_queue_refuses_and_says_how_full_it_is(bench: Bench) -> None:
     bench.check_places()
 
 
+def test_what_is_not_a_message_of_ours_is_bounded_like_any(bench: Bench) -> None:
+    """P12: a worker records it; nothing breaks on the way."""
+    bounded(bench, 1)
+    garbage = bench.message()._replace(body=b"\x01" + b"\xff" * 90)
+    assert bench.store.queues.enqueue([garbage, garbage._replace(id="other")], call_id=new_id()) == [True, False]
+
+
 def test_other_queues_and_a_limit_of_another_kind_refuse_nobody(bench: Bench) -> None:
     """A concurrency is no bound."""
     bounded(bench, 1)
