@@ -230,7 +230,8 @@ local function take_batch(session, queues, n, bytes_max, now, now_us, want_told,
                             count = count + 1
                             -- Told once, however often it is tried.
                             if flags >= FLAG_PING and is_pinged(flags) and not tries[i] then
-                                ping(parse(body).entry, 'start', id, nil, now)
+                                local h = parse(body)
+                                if h then ping(h.entry, 'start', id, nil, now) end
                             end
                         end
                     end
