@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -142,18 +141,15 @@ def test_one_that_is_not_heard_of_is_shown_as_silent_and_then_as_gone(
     assert gone["seen_ago_s"] >= 0.2
 
 
-def test_a_cancelled_run_is_terminated_without_waiting_for_a_renewal(lab: Lab, steer: Callable[..., Said]) -> None:
-    """Renewals come once a second; the holder is rung up. Six cancellations would take some three seconds without."""
-    lab.worker("-n", "w", config=msgspec.structs.replace(lab.config, worker_lease_ms=5_000))
-    waited_s = 0.0
-    for n in range(6):
+def test_a_cancelled_run_is_terminated_without_waiting_for_a_renewal(lab: Lab) -> None:
+    """The holder is rung up. Here it renews once a minute, and nobody could wait for that."""
+    lab.write("import worker.keeper\nworker.keeper.RENEW_S = 60.0")
+    lab.worker("-n", "w", config=msgspec.structs.replace(lab.config, worker_lease_ms=600_000))
+    for n in range(2):
         id_ = lab.send("hold", lab.path(f"held{n}"), lab.path("go"))
         lab.wait_lines(f"held{n}", 1)
-        began = time.monotonic()
         lab.store.queues.cancel(id_, terminate=True)
         assert lab.ended(id_).state == "REVOKED"
-        waited_s += time.monotonic() - began
-    assert waited_s < 2.0
 
 
 @pytest.mark.parametrize(
