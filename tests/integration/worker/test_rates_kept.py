@@ -20,18 +20,16 @@ def test_two_workers_keep_to_the_rate_of_a_task(lab: Lab) -> None:
     """)
     lab.worker("-n", "w1")
     lab.worker("-n", "w2")
+    sent_ms = lab.now_ms()
     ids = lab.send_all([lab.message("limited") for _ in range(30)])
     assert lab.value(lab.send("add", 1, 2)) == 3
     wait_until(lab.is_empty, timeout_s=30, what="all of them have run")
     starts = sorted(lab.run(id_).started_ms for id_ in ids)
     rate = Rate(20)
     burst = 1 + rate.early_us // rate.interval_us
-    # A start is noted where it happens, a little after the message was taken: a busy machine moves it by more than its interval.
-    slack = 4
-    for i, first in enumerate(starts):
-        for j in range(i + 1, len(starts)):
-            assert j - i + 1 <= burst + slack + (starts[j] - first) * 1000 / rate.interval_us
-    assert starts[-1] - starts[0] >= (len(ids) - burst - slack) * rate.interval_us / 1000
+    # A start is noted after its turn, on the worker's idea of Redis' clock: three intervals for its error, any delay is allowed.
+    for n, start in enumerate(starts, 1):
+        assert start - sent_ms >= (n - burst - 3) * rate.interval_us / 1000, (n, start - sent_ms)
 
 
 @pytest.mark.parametrize("pool", ["prefork", "solo"])
@@ -39,19 +37,24 @@ def test_a_unique_run_keeps_its_key_through_its_retries_and_frees_it_at_its_end(
     """… and so does one that fails."""
     lab.write("""
         @task(bind=True, max_retries=1)
-        def insist(self, fails):
+        def insist(self, fails, again, until):
             if self.request.retries == 0:
-                raise self.retry(exc=ValueError("not yet"), countdown=0.2)
+                raise self.retry(exc=ValueError("not yet"), countdown=0.1)
+            mark(again)
+            while not os.path.exists(until):
+                time.sleep(0.005)
             if fails:
                 raise ValueError("never")
     """)
     lab.worker("--pool", pool)
     key = lab.store.keys.unique("60000 t.insist:k")
     for fails in (False, True):
-        message = lab.message("insist", fails, unique="60000 t.insist:k")._replace(unique=True)
+        again, until = lab.path(f"again-{fails}"), lab.path(f"until-{fails}")
+        message = lab.message("insist", fails, again, until, unique="60000 t.insist:k")._replace(unique=True)
         lab.send_all([message])
-        wait_until(lambda id_=message.id: lab.store.results.state(id_) == "RETRY", what="it backs off")  # type: ignore[misc]
+        lab.wait_lines(f"again-{fails}", 1)
         assert lab.store.connection.call("GET", key) == message.id.encode()
+        lab.let_go(f"until-{fails}")
         assert lab.ended(message.id).state == ("FAILURE" if fails else "SUCCESS")
         assert lab.store.connection.call("EXISTS", key) == 0
 
