@@ -69,40 +69,29 @@ class Following:
         return self.process.communicate(timeout=15)[0]
 
 
-def walk(lab: Lab, following: Following) -> list[str]:
-    """Let the task take its steps, each after the one before was shown; the lines."""
-    lines = [following.line()]  # STARTED
-    for n in range(3):
-        (lab.folder / f"go{n}").touch()
-        lines.append(following.line())
-    (lab.folder / "end").touch()
-    return lines
-
-
-def test_in_a_pipe_each_step_is_a_line(lab: Lab) -> None:
+def test_each_step_is_a_line_for_people_and_a_value_for_programs(lab: Lab) -> None:
     """And at the end stands the run, with the exit code of how it went."""
     lab.worker()
     id_ = lab.send("steps", str(lab.folder))
     wait_until(lambda: lab.store.results.state(id_) == "STARTED")
-    following = Following(lab, "result", id_, "--follow")
-    lines = walk(lab, following)
+    people, programs = (
+        Following(lab, "result", id_, "--follow"),
+        Following(lab, "-o", "jsonl", "result", id_, "--follow"),
+    )
+    lines, steps = [people.line()], [msgspec.json.decode(programs.line())]
+    for n in range(3):
+        (lab.folder / f"go{n}").touch()
+        lines.append(people.line())
+        steps.append(msgspec.json.decode(programs.line()))
+    (lab.folder / "end").touch()
     assert [line.split("  ", 1)[1] for line in lines] == [
         "STARTED", "PROGRESS  1/3  33 %  step 1", "PROGRESS  2/3  67 %  step 2", "PROGRESS  3/3  100 %  step 3",
     ]  # fmt: skip
-    assert "ValueError: at the end" in following.rest()
-    assert following.process.returncode == 1
-
-
-def test_for_programs_each_step_is_a_value(lab: Lab) -> None:
-    """One JSON value a line, the last one the run itself."""
-    lab.worker()
-    id_ = lab.send("steps", str(lab.folder))
-    wait_until(lambda: lab.store.results.state(id_) == "STARTED")
-    following = Following(lab, "-o", "jsonl", "result", id_, "--follow")
-    steps = [msgspec.json.decode(line) for line in walk(lab, following)]
+    assert "ValueError: at the end" in people.rest()
+    assert people.process.returncode == 1
     assert [step["state"] for step in steps] == ["STARTED", "PROGRESS", "PROGRESS", "PROGRESS"]
     assert steps[-1]["meta"] == {"current": 3, "total": 3, "note": "step 3"}
-    last: dict[str, Any] = msgspec.json.decode(following.rest())
+    last: dict[str, Any] = msgspec.json.decode(programs.rest())
     assert (last["id"], last["state"], last["exception"]["type"]) == (id_, "FAILURE", "ValueError")
 
 
