@@ -14,6 +14,8 @@
 
 --@include core header ready line end limits
 
+endings()
+
 if not redis.call('SET', KEYS[13], '', 'PX', ARGV[1], 'NX') then return redis.call('GET', KEYS[13]) end
 
 local now = server_time()

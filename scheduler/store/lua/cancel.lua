@@ -9,6 +9,8 @@
 
 --@include core header ready line end note
 
+endings()
+
 local id, by, why = ARGV[1], ARGV[3], ARGV[4]
 local body = redis.call('HGET', MESSAGES, id)
 if not body then return redis.call('EXISTS', PREFIX .. 'r:' .. id) == 1 and 'ENDED' or 'UNKNOWN' end

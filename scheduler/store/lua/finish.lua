@@ -55,6 +55,7 @@ if #ARGV >= first then
                     of.ids[n], of.entries[n], of.runs[n], of.states[n] = id, entry, run, state
                 end
                 if trace ~= '' then
+                    endings()
                     bury(id, redis.call('HGET', MESSAGES, id) or '', run, trace, now)
                 elseif state == 'FAILURE' then
                     failed[#failed + 1] = id
@@ -66,6 +67,7 @@ if #ARGV >= first then
         at = behind
     end
     if #ended > 0 then
+        if #failed > 0 or #of.ids > 0 or first > uniques + 1 then endings() end
         if #failed > 0 then keep_failed(failed) end
         local bodies = #of.ids > 0 and redis.call('HMGET', MESSAGES, unpack(of.ids))
         for at = uniques + 1, first - 1, 2 do

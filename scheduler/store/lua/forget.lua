@@ -8,6 +8,8 @@
 
 --@include core header ready line end note
 
+endings()
+
 local now = server_time()
 redis.call('HDEL', DEAD_MESSAGES, '')
 local gone = forget_dead({ unpack(ARGV, 2) })

@@ -78,6 +78,8 @@ local function give_back_some(ids, heads, turns, cancels, lost, delay, losses_ma
 end
 
 local function give_back(ids, cancels, lost, delay, losses_max, now)
+    if #ids == 0 then return end
+    endings()
     local heads, turns = {}, {}
     for from = 1, #ids, GIVE_BACK_MAX do
         local some = { unpack(ids, from, math.min(from + GIVE_BACK_MAX - 1, #ids)) }

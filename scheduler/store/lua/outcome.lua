@@ -5,6 +5,7 @@
 -- for an hour must not push the last real run out of it. Nothing lies between them, so a record holds for each due time in it.
 -- Of an entry whose runs are used up, the ring of the namespace gets only the first: it goes on for ever.
 local function record_skip(entry, task, outcome, from, to, n, id, now, more)
+    endings()
     count_outcome(entry, outcome, n)
     more = more or {}
     local run = { id = id, entry = entry, task = task, outcome = outcome, due_ms = from, to_ms = to, count = n,

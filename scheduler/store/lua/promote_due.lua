@@ -7,6 +7,7 @@ local CHUNK = 64
 -- What promotion consists of, made when it is first needed: most takes find nothing due, and to make all these functions costs more
 -- than to look.
 local function promotion()
+    endings()
     -- Whether the run that holds the slot of `entry` still lives, which it is, and whether a backfill asked for it. One whose body is
     -- gone is believed to be over; one that waits in ready and has expired will never start, so it is ended here.
     local function slot_taken(entry, id, now)

@@ -7,6 +7,8 @@
 
 --@include core header ready line end note
 
+endings()
+
 local queue, chunk, from = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local now = server_time()
 local ended = 0

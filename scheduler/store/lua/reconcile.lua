@@ -9,6 +9,8 @@
 
 --@include core header ready line end session give_back
 
+endings()
+
 local session = ARGV[1]
 local counter = renewed(session)
 if not counter then return { 'LOST' } end

@@ -19,6 +19,7 @@ if redis.call('HDEL', held_key(session), id) == 0 then return { 'REFUSED', count
 
 local now = server_time()
 if redis.call('HDEL', cancels_key(session), id) == 1 then
+    endings()
     end_here(id, body, 'REVOKED', '', now)
     return { 'REVOKED', counter }
 end

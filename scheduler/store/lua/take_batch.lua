@@ -60,6 +60,7 @@ local PARKED_MAX, EXPIRED_MAX = 500, 100 -- so many are put in line, and end in 
 -- were evenly spaced (GCRA); one may come a little early, so that short tasks still come in batches. One whose turn has not come goes
 -- to the end of its line, and is looked at again when its turn has come.
 local function limiter(rates, now_us)
+    endings()
     local lines, rooms, tats = {}, {}, {} -- lines: queue → tasks of which some wait for their turn
     local limits = { lines = lines, parked = 0 }
     for _, member in ipairs(redis.call('SMEMBERS', TURNS)) do
@@ -208,6 +209,7 @@ local function take_batch(session, queues, n, bytes_max, now, now_us, want_told,
                 elseif body then
                     local expires = expires_of(body)
                     if expires > 0 and expires <= now then
+                        endings()
                         end_here(id, body, 'EXPIRED', '', now)
                         ended = ended + 1
                     else
@@ -230,6 +232,7 @@ local function take_batch(session, queues, n, bytes_max, now, now_us, want_told,
                             count = count + 1
                             -- Told once, however often it is tried.
                             if flags >= FLAG_PING and is_pinged(flags) and not tries[i] then
+                                endings()
                                 local h = parse(body)
                                 if h then ping(h.entry, 'start', id, nil, now) end
                             end

@@ -14,6 +14,8 @@
 
 --@include core header ready line end limits outcome promote_due note
 
+endings()
+
 local entry, force, id, body, queue, at = ARGV[2], ARGV[3] == '1', ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7])
 local h = parse(body)
 local now = server_time()
