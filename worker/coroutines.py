@@ -119,10 +119,10 @@ class AsyncChild(ManyChild):
         self._threads.interrupt(cells)
 
     def _sweep(self) -> None:
-        left = [each for each in self._waiting if not self._is_withdrawn(each[0])]
-        for cell, _ in self._waiting:
-            if self._is_withdrawn(cell):
-                self._claim(cell)
+        gone = {cell for cell, _ in self._waiting if self._is_withdrawn(cell)}
+        left = [each for each in self._waiting if each[0] not in gone]
+        for cell in gone:
+            self._claim(cell)
         self._waiting.clear()
         self._waiting.extend(left)
         self._threads.sweep()

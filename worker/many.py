@@ -193,6 +193,11 @@ class Many(Hand):
             if message is not None:
                 back.append(message)
                 self.given -= 1
+        if not self._messages:
+            self._settling, self._settle_mono_s = (
+                [],
+                0.0,
+            )  # nothing is left to be settled, and nobody looks at an idle child
         over = [*report.done, *report.passed]
         self._withdrawn.difference_update(over)
         self._interrupted.difference_update(over)

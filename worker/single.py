@@ -184,9 +184,9 @@ class Single(Hand):
         return back
 
     def _reopen(self) -> None:
-        """Once the child has passed over all that was withdrawn, it may be given work again."""
-        if self._withdrawn_from and self._done >= self._sent:
-            self._withdrawn_from = 0
+        """Once the child has passed over all that was withdrawn, it may be given work again; even before we looked what that was."""
+        if (self._withdrawn_from or self._settle_mono_s) and self._done >= self._sent:
+            self._withdrawn_from, self._settle_mono_s = 0, 0.0
             self._slots.limit(self.number, UNLIMITED)
 
     def _forget(self) -> None:

@@ -102,12 +102,12 @@ class Threads:
     def sweep(self) -> None:
         """Pass over what was withdrawn, although no thread is free."""
         with self._changed:
-            line = list(self._line)
+            gone = {cell for cell, _ in self._line if self._child._is_withdrawn(cell)}
+            left = [each for each in self._line if each[0] not in gone]
             self._line.clear()
-            self._line.extend(each for each in line if not self._child._is_withdrawn(each[0]))
-        for cell, _ in line:
-            if self._child._is_withdrawn(cell):
-                self._child._claim(cell)
+            self._line.extend(left)
+        for cell in gone:
+            self._child._claim(cell)
 
     def interrupt(self, cells: list[int]) -> None:
         """Break off these runs."""
@@ -119,14 +119,8 @@ class Threads:
     # ── a thread ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _live(self) -> None:
-        while True:
-            try:
-                found = self._next()
-                if found is None:
-                    return
-                self._one(*found)
-            except (SoftTimeLimitExceeded, Terminated):
-                continue  # it came after the run that it was meant for
+        while (found := self._next()) is not None:
+            self._one(*found)
 
     def _next(self) -> tuple[int, Message] | None:
         with self._changed:
@@ -149,16 +143,19 @@ class Threads:
         if not started_ns:
             return
         self._own.run = self._runs[cell] = run = _Run()
-        became = None
         try:
             became = child._executor.run(message)
         except BaseException as error:
             became = child._executor.broken(message, error)
-        finally:
-            run.end()
-            self._runs.pop(cell, None)
-            self._own.run = None
-            child._ended(cell, message, started_ns, became or child._executor.broken(message, Terminated("")))
+        while True:
+            try:
+                run.end()
+                break
+            except (SoftTimeLimitExceeded, Terminated):
+                continue  # it arrived here: the task has ended already
+        del self._runs[cell]
+        self._own.run = None
+        child._ended(cell, message, started_ns, became)
 
     def _guard(self, soft_ms: int | None) -> AbstractContextManager[None]:
         run = self._own.run

@@ -135,6 +135,16 @@ def test_one_that_was_claimed_and_found_withdrawn_comes_back_once(child: Played)
     assert child.seen.is_idle
 
 
+def test_one_that_is_idle_before_its_withdrawal_is_settled_is_free(child: Played) -> None:
+    """All that was withdrawn had been claimed in the last moment, and is over: nothing is left to be looked at."""
+    child.seen.give(MESSAGES[:2], 0.0)
+    child.seen.withdraw(time.monotonic())
+    child.start(0)
+    assert child.over(0, passed=(1,)) == ["m1"]
+    assert child.seen.is_idle
+    assert child.seen.is_free
+
+
 def test_what_is_not_started_in_time_is_taken_back_without_being_asked_for(child: Played) -> None:
     """100 ms behind what does not end, half a second behind what does."""
     child.seen.give(MESSAGES[:2], 0.0)

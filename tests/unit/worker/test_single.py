@@ -144,3 +144,17 @@ def test_the_reason_of_a_kill_is_kept(child: Single) -> None:
     child.killed_for = Killed("time_limit", "m1")
     child.kill(Killed("stop"))
     assert child.killed_for == Killed("time_limit", "m1")
+
+
+def test_one_that_is_idle_before_its_withdrawal_is_settled_is_free(
+    child: Single, slots: Slots, zygote: Stillborn
+) -> None:
+    """Its long task ended in the same moment: it has passed over the rest, and nobody looks at an idle child."""
+    child.give(MESSAGES[:3], 0.0)
+    slots.words[CLAIMED] = 1
+    child.withdraw(0.0)
+    report(zygote, done=3, unstarted=2)
+    assert [message.id for _, back in child.read() for message in back] == ["m2", "m3"]
+    assert child.is_idle
+    assert child.is_free
+    assert slots.words[LIMIT] == UNLIMITED
