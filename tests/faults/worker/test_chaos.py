@@ -11,6 +11,7 @@ import os
 import random
 import signal
 from collections import Counter
+from contextlib import suppress
 
 import pytest
 
@@ -77,7 +78,8 @@ class Chaos:
             # The first of the family is the supervisor, the second its zygote.
             children = family(worker.pid)[2:]
             if children:
-                os.kill(self.chance.choice(children), signal.SIGKILL)
+                with suppress(ProcessLookupError):  # it has just ended
+                    os.kill(self.chance.choice(children), signal.SIGKILL)
         else:
             processes = family(worker.pid)
             os.kill(worker.pid, signal.SIGKILL)

@@ -93,7 +93,7 @@ def test_a_worker_follows_a_failover(watched: Watched, tmp_path: Path) -> None:
         assert patient.results.wait(running, 20).state == "SUCCESS"
         patient.close()
         assert lab.value(lab.send("add", 1, 1)) == 2
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 20
         assert lab.lines("held") == ["x"]
         assert worker.running
     finally:

@@ -51,7 +51,7 @@ class TestRefused:
         began_mono_s = time.monotonic()
         with pytest.raises(StoreRefusedError, match="redis_password_file") as refusal:
             Connection(guarded.url, password=password).call("PING")
-        assert time.monotonic() - began_mono_s < 2
+        assert time.monotonic() - began_mono_s < 4
         assert "w0rd" not in str(refusal.value)
         assert "w0rd" not in repr(refusal.value.__cause__) + repr(refusal.value.__context__)
 
@@ -258,7 +258,7 @@ class TestDeadline:
             began_mono_s = time.monotonic()
             with pytest.raises(StoreUnavailableError):
                 stopped.queues.time_ms()
-            assert 0.4 < time.monotonic() - began_mono_s < 2
+            assert 0.4 < time.monotonic() - began_mono_s < 5
 
     def test_a_shorter_deadline_is_kept(self, stopped: Store, own_config: Config) -> None:
         """A beat that resigns, a worker that probes: on an open connection, and while it opens a new one."""
@@ -267,7 +267,7 @@ class TestDeadline:
             began_mono_s = time.monotonic()
             with pytest.raises(StoreUnavailableError):
                 connection.call("PING", timeout_s=0.1)
-            assert time.monotonic() - began_mono_s < 0.5
+            assert time.monotonic() - began_mono_s < 0.9
         patient.close()
 
     def test_a_server_that_comes_back_answers(self, own_server: ValkeyServer, stopped: Store) -> None:

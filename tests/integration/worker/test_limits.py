@@ -32,7 +32,7 @@ def test_a_hard_limit_kills_one_child_and_its_programs(lab: Lab) -> None:
     lab.write("""
         import subprocess
 
-        @task(time_limit="300ms")
+        @task(time_limit="1s")
         def hang(path):
             program = subprocess.Popen(["sleep", "60"])
             mark(path, str(program.pid))
@@ -43,8 +43,8 @@ def test_a_hard_limit_kills_one_child_and_its_programs(lab: Lab) -> None:
     began = time.monotonic()
     messages = [lab.message("hang", lab.path("pid")), lab.message("add", 1, 2)]
     hung, behind = lab.send_all(messages)
-    assert lab.error(hung) == ("TimeLimitExceeded", "task 't.hang': time limit of 300ms exceeded")
-    assert time.monotonic() - began < 5
+    assert lab.error(hung) == ("TimeLimitExceeded", "task 't.hang': time limit of 1s exceeded")
+    assert time.monotonic() - began < 20
     assert lab.value(behind) == 3
     pid = int(lab.lines("pid")[0])
     wait_until(lambda: not lives(pid), what="the task's program to end")
@@ -82,7 +82,7 @@ def test_behind_a_long_task_nothing_waits(lab: Lab) -> None:
 def test_a_hard_limit_ends_a_task_that_is_deep_in_c(lab: Lab) -> None:
     """No instruction of Python runs, so nothing could be raised in it. The supervisor kills that child, and no other."""
     lab.write("""
-        @task(time_limit="400ms")
+        @task(time_limit="1s")
         def computes(path):
             mark(path)
             sum(range(10**13))
@@ -91,7 +91,7 @@ def test_a_hard_limit_ends_a_task_that_is_deep_in_c(lab: Lab) -> None:
     beside = lab.send("hold", lab.path("held"), lab.path("go"))
     lab.wait_lines("held", 1)
     kind, text = lab.error(lab.send("computes", lab.path("began")))
-    assert (kind, text) == ("TimeLimitExceeded", "task 't.computes': time limit of 400ms exceeded")
+    assert (kind, text) == ("TimeLimitExceeded", "task 't.computes': time limit of 1s exceeded")
     assert lab.lines("began") == ["x"]
     lab.let_go()
     assert lab.value(beside) == "held"
@@ -128,7 +128,7 @@ def test_a_soft_limit_interrupts_waiting_for_a_program(lab: Lab) -> None:
     lab.write("""
         import subprocess
 
-        @task(soft_time_limit="200ms")
+        @task(soft_time_limit="1s")
         def waits(path):
             try:
                 subprocess.run(["sleep", "60"])
