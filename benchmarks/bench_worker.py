@@ -5,7 +5,7 @@ It starts a redis-server of its own (no persistence) and real workers, and print
 to a ceiling of the same minute: `PING` one by one, and for what workers drain `benchmarks/raw_worker.py`, the least that a worker
 can do. Beside each drain stands what it cost: µs of processor time for each task, of the workers and of Redis; a busy machine
 changes these far less than it changes the rates. `--against TREE` runs another checkout of the project alternately.
-Lines: solo, prefork, two, latency, eta, memory, ready, idle, kill.
+Lines: solo, prefork, two, enqueue, latency, eta, memory, ready, idle, kill.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import msgspec
 
+from scheduler.app import App
 from scheduler.config import Config
 from scheduler.store import Store, open_store
 from scheduler.store.queues import NewMessage
@@ -278,6 +279,26 @@ def two(bench: Bench) -> None:
     drain_lines(bench, "drain, prefork, 2 children", 70_000, "-c", "2")
 
 
+def enqueue(bench: Bench) -> None:
+    """One call a task, and a thousand calls in a round trip; nobody takes them."""
+    bench.fresh()
+    app = App("bench", redis_url=bench.url, namespace=bench.namespace)
+    add: Any = app.task(name="bench.add")(lambda a, b: a + b)
+    add.delay(1, 2)
+    count = bench.messages // 10
+    best_s, began_s = float("inf"), time.perf_counter()
+    for _ in range(count):
+        one_s = time.perf_counter()
+        add.delay(1, 2)
+        best_s = min(best_s, time.perf_counter() - one_s)
+    value = count / (time.perf_counter() - began_s)
+    rate(bench, "enqueue, one call a task", value, 12_600)
+    print(f"{'':12} {best_s * 1e6:.1f} µs undisturbed")
+    began_s = time.perf_counter()
+    add.apply_many((n, 2) for n in range(bench.messages))
+    rate(bench, "enqueue, in bulk", bench.messages / (time.perf_counter() - began_s), 150_000)
+
+
 def latency(bench: Bench) -> None:
     """Send → start at an idle worker."""
     for flags in (("--pool", "solo"), ("-c", "1")):
@@ -401,7 +422,7 @@ def kill(bench: Bench) -> None:
 
 
 LINES: dict[str, Callable[[Bench], None]] = {
-    "solo": solo, "prefork": prefork, "two": two, "latency": latency, "eta": eta, "memory": memory, "ready": ready,
+    "solo": solo, "prefork": prefork, "two": two, "enqueue": enqueue, "latency": latency, "eta": eta, "memory": memory, "ready": ready,
     "idle": idle, "kill": kill,
 }  # fmt: skip
 
