@@ -5,11 +5,11 @@ With a key, whatever travels ends with an HMAC-SHA256, made by the store when it
 The first key signs, every key is accepted: so a key is changed by adding the new one behind the old everywhere, then in front of it,
 then taking the old one away.
 
-    message   namespace, id, version, serializer, where the payload begins, due time, the names (entry, task, queue), what is told
+    message   namespace, id, version, serializer and its marks, where the payload begins, due time, the names (entry, task, queue), what is told
               behind them (the run that is repeated, the backfill, by whom and why, the unique key), the payload
     result    namespace, id, and the whole record: state, value, traceback, moment
 
-Not covered is what scripts change on the way (flags, overlap, expiry, the mark of a rate limit) and what only they look at (priority,
+Not covered is what scripts change on the way (flags, overlap, expiry) and what only they look at (priority,
 the limits of promotion, how long the result is kept). So whoever can write to Redis, and has no key, cannot make anybody run
 anything else, nor forge a result; they can still run again what was signed (a replay, under its own id), reorder, delay, expire or
 delete it, put an old result of the same id back, and end runs as expired, cancelled or lost: the scripts that do so have no key.
@@ -21,7 +21,7 @@ import hmac
 import struct
 
 from scheduler.errors import SignatureError, UndecodableMessageError
-from scheduler.wire import CODEC_AT, HEADER, SERIALIZER_MASK, SIGNATURE_BYTES, SIGNED, decode_header
+from scheduler.wire import CODEC_AT, HEADER, SIGNATURE_BYTES, SIGNED, decode_header
 
 _DUE = slice(6, 14)
 _LENGTHS = slice(HEADER.size - 6, HEADER.size)
@@ -89,7 +89,7 @@ class Seal:
             raise SignatureError(f"the result of run {id_} was signed with another key, or changed since; {_REMEDY}")
 
     def _of_message(self, id_: str, body: bytes, at: int, end: int) -> bytes:
-        numbers = _NUMBERS.pack(body[0], body[CODEC_AT] & SERIALIZER_MASK, at)
+        numbers = _NUMBERS.pack(body[0], body[CODEC_AT] & ~SIGNED, at)
         parts = (
             self._message,
             _with_length(id_.encode()),

@@ -66,8 +66,6 @@ SERIALIZER_MASK = 0x0F
 SIGNED = 0x80
 """The body ends with its signature."""
 SIGNATURE_BYTES = 32
-PAID = 0x40
-"""Its turn under its task's `rate_limit` is reserved: scripts set it and take it off again, so nothing signs it."""
 UNIQUE = 0x20
 """At most one message of its unique key is alive; the key stands in the header."""
 
@@ -117,7 +115,6 @@ class Header(msgspec.Struct, frozen=True, gc=False):
     """Goes with `FLAG_HAND`, as does `reason`."""
     reason: str = ""
     signed: bool = False
-    paid: bool = False
     unique: str = ""
     """Goes with `UNIQUE`: how long the key may be held, in ms, a blank, and the key; see `scheduler.unique`."""
 
@@ -152,10 +149,7 @@ def encode_header(header: Header) -> bytes:
             (header.flags & ~_TOLD) | _told_flags(header),
             header.overlap,
             header.catchup,
-            header.serializer
-            | (SIGNED if header.signed else 0)
-            | (PAID if header.paid else 0)
-            | (UNIQUE if header.unique else 0),
+            header.serializer | (SIGNED if header.signed else 0) | (UNIQUE if header.unique else 0),
             header.due_ms,
             header.next_due_ms,
             header.expires_ms,
@@ -269,7 +263,7 @@ def decode_header(body: bytes) -> tuple[Header, int]:
         header = Header(
             task, queue, entry, priority, flags, _OVERLAPS[overlap], _CATCHUPS[catchup], codec & SERIALIZER_MASK,
             int(due), int(next_due), int(expires), int(enqueued), result_ttl_s, late_limit_ms, catchup_window_s, max_runs,
-            retry_of, backfill, by, reason, codec >= SIGNED, codec & PAID != 0, unique,
+            retry_of, backfill, by, reason, codec >= SIGNED, unique,
         )  # fmt: skip
     except (struct.error, UnicodeDecodeError, ValueError, IndexError) as error:
         raise UndecodableMessageError(f"{len(body)} bytes that are not a message of ours: {error}") from None

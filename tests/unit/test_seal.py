@@ -18,7 +18,6 @@ from scheduler.wire import (
     EXPIRES_AT,
     FLAG_FIRE,
     FLAGS_AT,
-    PAID,
     SIGNED,
     Header,
     Payload,
@@ -52,11 +51,10 @@ def test_a_signed_message_reads_as_before() -> None:
 
 
 def test_what_scripts_change_on_the_way_is_not_covered() -> None:
-    """The flags of a fire, the slot of a forced run, the mark of a paid turn, the expiry of a fire to be skipped."""
+    """The flags of a fire, the slot of a forced run, the expiry of a fire to be skipped."""
     changed = bytearray(SIGNED_BODY)
     changed[FLAGS_AT] &= ~FLAG_FIRE
     changed[3] = Overlap.ALLOW
-    changed[CODEC_AT] |= PAID
     changed[EXPIRES_AT : EXPIRES_AT + 8] = b"\0" * 8
     check(bytes(changed))
 
@@ -67,7 +65,7 @@ def test_every_other_bit_is_covered(at: int, bit: int) -> None:
     changed = bytearray(SIGNED_BODY)
     changed[at] ^= 1 << bit
     free = {1, FLAGS_AT, 3, 4} | set(range(14, 54))  # priority to catchup; the moments and limits of promotion
-    if at in free or (at == CODEC_AT and 1 << bit & (PAID | 0x20)):
+    if at in free:
         return
     with pytest.raises((SignatureError, UndecodableMessageError)):
         check(bytes(changed))

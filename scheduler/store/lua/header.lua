@@ -4,7 +4,7 @@
 -- the unique key, after how long it may be held.
 
 local FLAG_FIRE, FLAG_EARLY, FLAG_IGNORE_RESULT, FLAG_RETRY, FLAG_BACKFILL, FLAG_PING, FLAG_HAND = 1, 2, 4, 16, 32, 64, 128
-local PAID, UNIQUE = 64, 32 -- marks in the codec byte, whose low bits are the serializer
+local UNIQUE = 32 -- a mark in the codec byte, whose low bits are the serializer
 local ALLOW, SKIP, QUEUE, REPLACE = 0, 1, 2, 3
 local EXPIRES_SKIPPED = 1
 local CATCHUP_NONE, CATCHUP_LATEST, CATCHUP_ALL = 0, 1, 2

@@ -25,7 +25,7 @@ return { h.entry, h.task, h.queue, h.priority, h.flags, h.overlap, h.catchup, ms
     ms(h.enqueued), h.result_ttl_s, h.late_limit, h.window_s, h.max_runs, h.retry_of or '',
     h.backfill or '', h.by or '', h.reason or '', h.unique or '',
     priority_of(ARGV[1]), flags_of(ARGV[1]), ms(expires_of(ARGV[1])), without_fire_flag(ARGV[1]),
-    has_mark(ARGV[1], PAID) and 1 or 0, has_mark(ARGV[1], UNIQUE) and 1 or 0 }
+    has_mark(ARGV[1], UNIQUE) and 1 or 0 }
 """
 TEXT = _strip(_expand(PARSE))
 quick = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -54,7 +54,6 @@ headers = st.builds(
     reason=st.sampled_from(("", "it failed")),
     serializer=st.integers(0, 15),
     signed=st.booleans(),
-    paid=st.booleans(),
     unique=st.sampled_from(("", "86400000 shop.bill:acme")) | st.text(max_size=20),
 )
 
@@ -71,7 +70,7 @@ def test_both_read_the_same(store: Store, header: Header) -> None:
     body = encode_body(header, Payload())
     python, at = decode_header(body)
     assert body[at:] == encode_payload(Payload(), header.serializer)
-    assert (python.serializer, python.signed, python.paid) == (header.serializer, header.signed, header.paid)
+    assert (python.serializer, python.signed) == (header.serializer, header.signed)
     found = lua(store, body)
     assert [item.decode() for item in found[:3]] == [python.entry, python.task, python.queue]
     assert found[3:7] == [python.priority, python.flags, python.overlap, python.catchup]
@@ -85,7 +84,7 @@ def test_both_read_the_same(store: Store, header: Header) -> None:
         python.retry_of, python.backfill, python.by, python.reason, python.unique,
     ]  # fmt: skip
     assert (found[20], found[21], int(found[22])) == (python.priority, python.flags, python.expires_ms)
-    assert (found[24], found[25]) == (int(python.paid), int(python.unique != ""))
+    assert found[24] == int(python.unique != "")
 
 
 @quick
