@@ -5,8 +5,8 @@ With a key, whatever travels ends with an HMAC-SHA256, made by the store when it
 The first key signs, every key is accepted: so a key is changed by adding the new one behind the old everywhere, then in front of it,
 then taking the old one away.
 
-    message   namespace, id, version, serializer and its marks, where the payload begins, due time, the names (entry, task, queue), what is told
-              behind them (the run that is repeated, the backfill, by whom and why, the unique key), the payload
+    message   namespace, id, version, serializer and its marks, where the payload begins, due time, the names (entry, task,
+              queue), what is told behind them (the run that is repeated, the backfill, by whom and why, the unique key), the payload
     result    namespace, id, and the whole record: state, value, traceback, moment
 
 Not covered is what scripts change on the way (flags, overlap, expiry) and what only they look at (priority,
