@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import msgspec
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from scheduler import declare
 from scheduler.config import Config
@@ -24,10 +24,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """`make test` plays the same random examples each time, so that a change is judged by itself; the long forms play new ones."""
-    settings.register_profile("repeatable", derandomize=True)
-    if config.getoption("markexpr") == "not long":
-        settings.load_profile("repeatable")
+    """
+    `make test` plays the same random examples each time, so that a change is judged by itself; the long forms play new ones.
+
+    How long one of them takes says more of the machine than of us.
+    """
+    settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.register_profile("repeatable", settings.get_profile("patient"), derandomize=True)
+    settings.load_profile("repeatable" if config.getoption("markexpr") == "not long" else "patient")
 
 
 @pytest.fixture(autouse=True)
