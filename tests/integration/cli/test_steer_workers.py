@@ -189,7 +189,7 @@ def test_a_worker_grows_and_shrinks_while_it_works(lab: Lab, steer: Callable[...
     lab.wait_lines("held", 1)
     assert "concurrency 1 → 3, 1 task still runs" in steer("worker", "grow", "w", "2").out
     lab.wait_lines("held", 3)
-    assert one(steer, "w")["concurrency"] == 3
+    wait_until(lambda: one(steer, "w")["concurrency"] == 3, what="its next renewal to tell so")
     assert "concurrency 3 → 1, 3 tasks still run" in steer("worker", "shrink", "--all", "2").out
     refused = steer("worker", "shrink", "w")
     assert (refused.code, "it runs 1 at once; to take nothing, drain it" in refused.out) == (4, True)
