@@ -124,7 +124,7 @@ def test_who_does_not_answer_is_named_and_the_order_is_taken_back(lab: Lab, stee
     assert "the order was taken back, and nothing was done" in said.err
     worker.resume()
     assert lab.value(lab.send("add", 1, 1)) == 2
-    assert one(steer, "sleeper")["state"] == "running"
+    wait_until(lambda: one(steer, "sleeper")["state"] == "running")
 
 
 def test_one_that_is_not_heard_of_is_shown_as_silent_and_then_as_gone(
