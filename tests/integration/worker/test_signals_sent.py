@@ -53,7 +53,9 @@ def test_a_worker_tells_its_life_from_the_right_processes(lab: Lab) -> None:
     names = [name for name, *_ in told]
     assert names[:2] == ["celeryd_init", "worker_init"]
     assert sorted(names[2:4]) == ["worker_process_init", "worker_ready"]
-    assert sorted(names[4:6]) == ["worker_process_shutdown", "worker_shutting_down"], "two processes: nothing orders them"
+    assert sorted(names[4:6]) == ["worker_process_shutdown", "worker_shutting_down"], (
+        "two processes: nothing orders them"
+    )
     assert names[6:] == ["worker_shutdown"]
     assert pids["celeryd_init"] == pids["worker_init"] == worker.pid
     assert pids["worker_process_init"] == pids["worker_process_shutdown"] == child
