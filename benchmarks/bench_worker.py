@@ -175,11 +175,11 @@ class Bench:
         """From the first take of workers that are ready to the last result; every task verified."""
         self.fresh()
         with contextlib.ExitStack() as stack:
-            pids = [pid for _ in range(workers) for pid in family(stack.enter_context(self.worker(*flags)).pid)]
+            processes = [stack.enter_context(self.worker(*flags)) for _ in range(workers)]
             warm = self.enqueue("bench.noop", 2_000)
             self._wait_gone()
             assert all(self.results(warm))
-            return self._drained(pids)
+            return self._drained([pid for process in processes for pid in family(process.pid)])
 
     def drain_raw(self) -> Drained:
         """The same by the least that a worker can do."""
