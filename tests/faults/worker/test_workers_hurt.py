@@ -168,6 +168,7 @@ def test_a_dead_session_is_emptied_by_a_worker_that_watched_it(lab: Lab) -> None
 
 def test_what_a_lost_reply_took_is_given_back(lab: Lab) -> None:
     """A message in flight with us that we know nothing of: the next reconcile finds it (crash point of `take`)."""
+    lab.write("import worker.keeper\nworker.keeper.RECONCILE_S = 0.5")
     worker = lab.worker()
     lab.value(lab.send("add", 1, 1))
     [live] = lab.store.sessions.workers()
