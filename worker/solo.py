@@ -174,6 +174,7 @@ class Solo:
             self._land()
             if not self._speak_ahead():
                 self._speak()
+                self._speak_ahead()  # there may be plenty: then what comes after this batch is asked for while it runs
             if self._waiting:
                 self._run_waiting()
             else:
