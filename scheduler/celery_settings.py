@@ -257,7 +257,8 @@ PASSED: Mapping[str, Passed] = {
             "control_queue_exclusive", "control_exchange"),
     **_each(_LOGS, "worker_log_color", "worker_log_datefmt", "worker_log_format", "worker_task_log_datefmt",
             "worker_task_log_format"),
-    **_each("what tasks print is logged as information, what they write to stderr as a warning (redirect_stdouts)", "worker_redirect_stdouts_level", true_here="WARNING"),
+    **_each("what tasks print is logged as information, what they write to stderr as a warning (redirect_stdouts)",
+            "worker_redirect_stdouts_level", true_here="WARNING"),
     # the beat
     **_each("beats elect a leader, and entries stand on Redis: of files, beat_schedule and `sched add`, not of a database",
             "beat_scheduler", true_here="celery.beat:PersistentScheduler"),
