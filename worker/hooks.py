@@ -32,6 +32,7 @@ from scheduler.log import event
 from scheduler.logs import redirect_prints, restore_prints
 from scheduler.signals import Signal
 from worker.signals import leave_to_supervisor
+from worker.zygote import end_with
 
 FAREWELL_S_MAX = 2.0
 """How long a worker that leaves waits for its herald, and its children have for `worker_process_shutdown`."""
@@ -176,18 +177,7 @@ class Herald:
         worker = os.getpid()
         self.pid = os.fork()
         if self.pid == 0:
-            code = 1
-            try:
-                ours.close()
-                self._be_herald(theirs, worker)
-                code = 0
-            except BaseException:
-                sys.excepthook(*sys.exc_info())
-            finally:
-                with contextlib.suppress(Exception):
-                    sys.stdout.flush()
-                    sys.stderr.flush()
-                os._exit(code)
+            end_with(lambda: self._be_herald(theirs, worker), ours)
         theirs.close()
         ours.setblocking(False)
         self._sock = ours

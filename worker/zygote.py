@@ -68,7 +68,7 @@ class Zygote:
         sys.stderr.flush()
         self.pid = os.fork()
         if self.pid == 0:
-            _end_with(_Nursery(theirs, child).run, ours)
+            end_with(_Nursery(theirs, child).run, ours)
         theirs.close()
         self._control = ours
         self._died: list[Died] = []
@@ -152,7 +152,7 @@ class _Nursery:
     def _fork(self, number: int, fd: int) -> None:
         pid = os.fork()
         if pid == 0:
-            _end_with(lambda: self._be_child(number, fd), self._control)
+            end_with(lambda: self._be_child(number, fd), self._control)
         os.close(fd)
         with contextlib.suppress(OSError):
             os.setpgid(pid, pid)
@@ -204,7 +204,7 @@ def _kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def _end_with(life: Callable[[], None], not_ours: socket.socket) -> None:
+def end_with(life: Callable[[], None], not_ours: socket.socket) -> None:
     """In a forked process: live *life* and end, without what Python does at the end of a program (its parent does that)."""
     code = 1
     try:
