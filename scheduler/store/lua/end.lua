@@ -40,7 +40,7 @@ local FAILED_MAX, FAILED_BYTES_MAX = 10000, 64 * 1024 * 1024
 
 -- All that follows is made when it is first needed, by `endings()`: most takes and finishes need none of it, and to make these
 -- functions costs Redis more than all that such a call has to do.
-local entry_runs_key, entry_runs_max, ping, ping_end, remember_of, count_promoted, count_outcome, free_unique, take_unique,
+local entry_runs_key, entry_runs_max, ping, ping_end, remember_of, count_promoted, is_used_up, count_outcome, free_unique, take_unique,
     ends_expired, unique_holder, line_key, stand_in_line, free_slots, bury, forget_dead, keep_failed, end_here
 
 local function endings()
@@ -131,6 +131,13 @@ local function endings()
         return count + 1
     end
 
+    -- Whether the entry of the fire `h` has had as many runs as it may have.
+    function is_used_up(h)
+        if h.max_runs == 0 then return false end
+        local was = redis.call('HGET', PROMOTED, h.entry)
+        return was and tonumber(string.match(was, ' (%d+)$')) >= h.max_runs
+    end
+
     -- Counts `n` due times of `entry` with this outcome.
     function count_outcome(entry, outcome, n)
         local key = PREFIX .. 'e:' .. entry .. ':counts'
@@ -211,10 +218,12 @@ local function endings()
             return
         end
         local h = parse(body)
+        local fire = has(h.flags, FLAG_FIRE) -- else it was promoted long ago
         local expired = h.expires > 0 and h.expires <= now
         local by = not expired and h.unique and unique_holder(h.unique, waiting, now)
-        if expired or by then
-            local outcome = has(h.flags, FLAG_FIRE) and (expired and 'expired' or 'unique') -- else it was promoted long ago
+        local used_up = fire and is_used_up(h) -- others may have run while it waited
+        if expired or by or used_up then
+            local outcome = fire and (expired and 'expired' or by and 'unique' or 'max_runs')
             redis.call('HDEL', SLOTS, entry)
             if outcome then count_outcome(entry, outcome, 1) end
             end_here(waiting, body, expired and 'EXPIRED' or 'REVOKED', by and unique_error(by) or '', now, outcome)
@@ -224,7 +233,7 @@ local function endings()
         end
         redis.call('HSET', SLOTS, entry, waiting)
         if h.unique then take_unique(h.unique, waiting, now, now) end
-        if has(h.flags, FLAG_FIRE) then count_promoted(entry, h.due) end
+        if fire then count_promoted(entry, h.due) end
         push_ready(h.queue, h.priority, { waiting }, false)
         wake(h.queue)
     end

@@ -93,12 +93,9 @@ local function promotion()
             return false
         end
         if h.entry == '' then return true end
-        if fire and h.max_runs > 0 then
-            local was = redis.call('HGET', PROMOTED, h.entry)
-            if was and tonumber(string.match(was, ' (%d+)$')) >= h.max_runs then
-                drop(id, h, 'max_runs', now, told)
-                return false
-            end
+        if fire and is_used_up(h) then
+            drop(id, h, 'max_runs', now, told)
+            return false
         end
         if fire and is_full then
             drop(id, h, 'queue_full', now, told)

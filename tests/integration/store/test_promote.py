@@ -245,3 +245,22 @@ def test_an_expired_run_in_ready_does_not_hold_its_slot(bench: Bench) -> None:
     assert bench.take(bench.open()) == [newer.id]
     assert bench.store.results.state(first.id) == "EXPIRED"
     bench.check_places()
+
+
+def test_a_fire_that_waited_is_not_one_too_many(bench: Bench) -> None:
+    """P2: it is asked again when the slot passes to it, as others may have run meanwhile."""
+    bench.put(overlap=Overlap.QUEUE, max_runs=2)
+    term = bench.win()
+    first = bench.fired(term, in_ms=-30)
+    bench.promote()
+    waiting = bench.fired(term, in_ms=-20)
+    bench.promote()
+    assert bench.hash(bench.keys.waiting) == {"e": waiting.id}
+    bench.call_redis("HSET", bench.keys.promoted, "e", f"{waiting.due_ms} 2")
+    session = bench.open()
+    bench.take(session)
+    bench.finish(session, first.id, entry="e")
+    assert bench.take(session) == []
+    assert bench.store.registry.counts("e")["max_runs"] == 1
+    assert bench.hash(bench.keys.slots) == {}
+    bench.check_places()
